@@ -1,0 +1,1 @@
+"""dpucsi: DPU-native storage for Kubernetes and KubeVirt."""

@@ -1,0 +1,7 @@
+"""Concurrency that every service needs: operations that end, deadlines, waiting for a state."""
+
+from dpucsi.aio.deadline import limit, remaining
+from dpucsi.aio.operations import Operations
+from dpucsi.aio.waiting import wait_until
+
+__all__ = ["Operations", "limit", "remaining", "wait_until"]
