@@ -7,7 +7,6 @@ A field without a default is required. Secrets are given as paths of files, neve
 import argparse
 import dataclasses
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
@@ -78,14 +77,6 @@ def load(
         return config(**values)
     except InvalidArgumentError as wrong:  # a __post_init__ that compares fields with each other
         parser.error(str(wrong))
-
-
-def run(main: Callable[[], int | None]) -> None:
-    """Ends the process with `main`'s exit code; Ctrl-C is an ordinary way to stop."""
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def _add(parser: argparse.ArgumentParser, field: "dataclasses.Field[Any]", hint: Any) -> None:
