@@ -1,0 +1,207 @@
+"""A whole lab on one machine: a storage node, a DPU and the five services, as processes.
+
+`make quickstart`, the kill tests, csi-sanity and the benchmarks all run this one. With the emulator a Host disk is a
+loop device under the lab's own folder; with a real `spdk_tgt` (`Lab(spdk_tgt=...)`) everything up to the DPU's
+host-facing subsystem is real, and there is no Host disk, since no card is there to show one.
+"""
+
+import json
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+from dpucsi.aio import wait_until
+from dpucsi.errors import UnavailableError
+from dpucsi.rpc import Endpoint, channel
+from dpucsi.rpc.tls import TlsFiles
+from dpucsi.spdk import SpdkClient
+from dpucsi.spdk.lvol import bdev_lvol_create_lvstore, bdev_lvol_get_lvstores
+from dpucsi.testing.certificates import Certificates
+from dpucsi.testing.process import LabProcess
+
+CLUSTER_ID = UUID("6ba7b814-9dad-11d1-80b4-00c04fd430c8")
+DPU_UUID = UUID("0f0e0d0c-0b0a-4908-8706-050403020100")
+NODE = "lab-node"
+BACKEND = "pool-a"
+LVSTORE = "lvs0"
+STORE_BYTES = 8 << 30
+SHARED_FUNCTION = "port0-pf0=0000:3b:00.0"
+EXCLUSIVE_FUNCTIONS = ("port0-pf0-vf1=0000:3b:00.1", "port0-pf0-vf2=0000:3b:00.2")
+
+SPDKS = ("storage", "dpu")
+SERVICES = ("opi-bridge", "volume-attacher", "csi-node-dpu", "csi-node-host", "csi-controller")
+START_S = 30.0
+
+
+@dataclass
+class Lab:
+    """Everything lies under `root`, which should be short: unix socket paths have at most 107 bytes.
+
+    `storage_json` and `extra` let a test change a command line: `extra` appends options by process name.
+    """
+
+    root: Path
+    spdk_tgt: Path | None = None
+    driver: str = "emulated"
+    extra: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for folder in ("log", "run", "state", "storage", "card", "vfio"):
+            (self.root / folder).mkdir(parents=True, exist_ok=True)
+        self.certificates = Certificates.make(self.root / "tls")
+        self.node_dpu_port, self.storage_port, self.front_end_port = free_ports(3)
+        self.processes = {name: self._process(name) for name in (*SPDKS, *SERVICES)}
+        with (self.root / "storage" / "disk0.img").open("wb") as disk:
+            disk.truncate(STORE_BYTES)
+        self._write_storage_config()
+        self._write_backends()
+
+    async def up(self) -> None:
+        """Starts everything in order and returns when all of it answers."""
+        for name in SPDKS:
+            await self.start(name)
+        await self._make_lvstore()
+        for name in SERVICES:
+            await self.start(name)
+
+    async def start(self, name: str) -> None:
+        """Starts one process and returns when it answers."""
+        process = self.processes[name]
+        process.start()
+        await self.ready(name)
+
+    async def ready(self, name: str) -> None:
+        """Returns when the process answers; raises UnavailableError with the end of its log when it does not."""
+        process = self.processes[name]
+
+        async def answers() -> bool | None:
+            if not process.running:
+                raise UnavailableError(f"{name} ended at once:\n{process.complain()}")
+            return True if listening(self.endpoint(name)) else None
+
+        await wait_until(answers, f"{name} listening on {self.endpoint(name)}", timeout_s=START_S, longest_s=0.05)
+
+    def down(self) -> None:
+        """Stops everything in the reverse order, gracefully."""
+        for process in reversed(self.processes.values()):
+            process.stop()
+
+    def socket(self, name: str) -> Path:
+        """The unix socket of one process."""
+        return self.root / "run" / f"{name}.sock"
+
+    def endpoint(self, name: str) -> str:
+        """Where one process is reached."""
+        if name == "csi-node-dpu":
+            return f"tcp://127.0.0.1:{self.node_dpu_port}"
+        return f"unix://{self.socket(name)}"
+
+    def channel(self, name: str):  # type: ignore[no-untyped-def]  # grpc.aio.Channel; grpc is not this module's business
+        """A gRPC channel to one service."""
+        tls = None
+        if name == "csi-node-dpu":
+            folder = self.certificates.folder
+            tls = TlsFiles(folder / "ca.pem", folder / "host.pem", folder / "host.key")
+        return channel(Endpoint.parse(self.endpoint(name)), tls)
+
+    def spdk(self, name: str) -> SpdkClient:
+        """A JSON-RPC client of "storage" or "dpu"."""
+        return SpdkClient(f"unix://{self.socket(name)}", name=name)
+
+    @property
+    def sysfs(self) -> Path:
+        """The Host's sysfs tree as the emulated card shows it."""
+        return self.root / "card" / "sys"
+
+    def _process(self, name: str) -> LabProcess:
+        argv = self._spdk(name) if name in SPDKS else self._service(name)
+        return LabProcess(name, [*argv, *self.extra.get(name, ())], self.root / "log" / f"{name}.log")
+
+    def _spdk(self, name: str) -> list[str]:
+        config = ["--json", str(self.root / "storage" / "config.json")] if name == "storage" else []
+        if self.spdk_tgt is not None:
+            flags = ["-m", "0x1", "--disable-cpumask-locks", "--no-huge", "-s", "1024", "--no-pci", "--iova-mode=va"]
+            return [str(self.spdk_tgt), *flags, "-r", str(self.socket(name)), *config]
+        card = ["--card", str(self.root / "card")] if name == "dpu" else []
+        return [sys.executable, "-m", "spdk_emulator", "--rpc", self.endpoint(name), *config, *card]
+
+    def _service(self, name: str) -> list[str]:
+        state = ["--state", str(self.root / "state" / f"{name}.db")]
+        own: dict[str, list[str]] = {
+            "csi-controller": [
+                *("--cluster-id", str(CLUSTER_ID)),
+                *("--backends", str(self.root / "backends.toml")),
+            ],
+            "csi-node-host": [
+                *("--dpu", self.endpoint("csi-node-dpu")),
+                *("--node", NODE),
+                *("--sysfs", str(self.sysfs)),
+                *("--dev", str(self.root / "card" / "dev")),
+                *self.certificates.options("host"),
+                *state,
+            ],
+            "csi-node-dpu": [
+                *("--dpu-uuid", str(DPU_UUID)),
+                *("--attacher", self.endpoint("volume-attacher")),
+                *self.certificates.options("dpu"),
+            ],
+            "volume-attacher": [
+                *("--opi", self.endpoint("opi-bridge")),
+                *("--dpu-uuid", str(DPU_UUID)),
+                *("--shared-functions", SHARED_FUNCTION),
+                *(word for function in EXCLUSIVE_FUNCTIONS for word in ("--exclusive-functions", function)),
+                *state,
+            ],
+            "opi-bridge": [*("--spdk", self.endpoint("dpu")), *("--driver", self.driver), *self._driver(), *state],
+        }
+        module = name.replace("-", "_")
+        return [sys.executable, "-m", module, "--listen", self.endpoint(name), *own[name]]
+
+    def _driver(self) -> list[str]:
+        return {
+            "emulated": ["--driver-folder", str(self.root / "card")],
+            "vfio-user": ["--driver-folder", str(self.root / "vfio")],
+            "nvmf-tcp": ["--driver-address", f"127.0.0.1:{self.front_end_port}"],
+        }[self.driver]
+
+    def _write_storage_config(self) -> None:
+        disk = {"name": "disk0", "filename": str(self.root / "storage" / "disk0.img"), "block_size": 4096}
+        config = {"subsystems": [{"subsystem": "bdev", "config": [{"method": "bdev_aio_create", "params": disk}]}]}
+        (self.root / "storage" / "config.json").write_text(json.dumps(config))
+
+    def _write_backends(self) -> None:
+        (self.root / "backends.toml").write_text(
+            f'[{BACKEND}]\ntype = "spdk-lvol"\nrpc = "{self.endpoint("storage")}"\nlvstore = "{LVSTORE}"\n'
+            f'listeners = ["tcp://127.0.0.1:{self.storage_port}"]\n'
+        )
+
+    async def _make_lvstore(self) -> None:
+        async with self.spdk("storage") as spdk:
+            if not await bdev_lvol_get_lvstores(spdk):
+                await bdev_lvol_create_lvstore(spdk, bdev_name="disk0", lvs_name=LVSTORE, cluster_sz=1 << 20)
+
+
+def listening(endpoint: str) -> bool:
+    """True where something accepts connections at `endpoint`."""
+    where = Endpoint.parse(endpoint)
+    family = socket.AF_UNIX if where.path else socket.AF_INET
+    host, _, port = where.address.rpartition(":")
+    with closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
+        try:
+            probe.connect(str(where.path) if where.path else (host, int(port)))
+        except OSError:
+            return False
+    return True
+
+
+def free_ports(count: int) -> Iterator[int]:
+    """Ports that nobody listens on now; held together while choosing, so that all differ."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [sock.getsockname()[1] for sock in held]
+    for sock in held:
+        sock.close()
+    return iter(ports)
