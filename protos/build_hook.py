@@ -6,7 +6,6 @@ that was removed from an interface file cannot live on in a stale module.
 """
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable
 from importlib.metadata import distribution, requires, version
@@ -34,8 +33,8 @@ class CustomBuildHook(BuildHookInterface[Any]):
 def generate() -> int:
     """Replace `libs/dpucsi/api` by fresh modules and type stubs; returns the number of interface files.
 
-    Raises RuntimeError when protoc refuses a file (it has printed where and why), and then leaves the
-    modules that were there untouched.
+    The new folder is made beside the old one and takes its place in one move. Raises RuntimeError when
+    protoc refuses a file (it has printed where and why); the old folder then stays.
     """
     OUTPUT.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=OUTPUT, prefix=".api-") as scratch:
@@ -44,7 +43,8 @@ def generate() -> int:
         for folder in packages(sources):
             (Path(scratch) / folder / "__init__.py").touch()
         target = OUTPUT / PACKAGE
-        shutil.rmtree(target, ignore_errors=True)
+        if target.exists():
+            target.rename(Path(scratch) / "before")
         (Path(scratch) / PACKAGE).rename(target)
     return len(sources)
 
@@ -55,9 +55,11 @@ def compile_protos(sources: Iterable[Path], output: Path) -> None:
         "protoc",
         *(f"-I{folder}" for folder in (PROTOS, *foreign_protos())),
         *(f"--plugin={name}={plugin(name)}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")),
-        *(f"--{kind}_out={output}" for kind in ("python", "grpc_python")),
+        f"--python_out={output}",
+        f"--grpc_python_out={output}",
         f"--mypy_out=quiet:{output}",
-        f"--mypy_grpc_out=quiet,only_async:{output}",
+        # Every channel here is an asyncio one; a servicer may leave calls out, which answer UNIMPLEMENTED.
+        f"--mypy_grpc_out=quiet,only_async,generate_concrete_servicer_stubs:{output}",
         *map(str, sources),
     ]
     if protoc.main(arguments) != 0:
