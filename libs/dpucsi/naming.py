@@ -20,6 +20,7 @@ BACKEND_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _VOLUME_NQN = f"{NQN_ROOT}:vol:"
 _DPU_NQN = f"{NQN_ROOT}:dpu:"
 _SERIAL_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_NQN = re.compile(r"nqn\.\d{4}-(0[1-9]|1[0-2])\.[A-Za-z0-9][^\s:]*(:\S+)?")
 _GENERATION = re.compile(r"[0-9a-f]{8}")
 
 
@@ -142,9 +143,10 @@ def opi_namespace(uuid: UUID) -> str:
 
 def check_nqn(nqn: str, what: str) -> str:
     """`nqn` as it is, or InvalidArgumentError that names `what` it was for."""
-    if not nqn.startswith("nqn.") or not NQN_MIN <= len(nqn.encode()) <= NQN_MAX or not nqn.isprintable() or " " in nqn:
+    if not _NQN.fullmatch(nqn) or not NQN_MIN <= len(nqn.encode()) <= NQN_MAX:
         raise InvalidArgumentError(
-            f"{what} {nqn[:NQN_MAX]!r} is not an NQN: 'nqn.' and more, {NQN_MIN} to {NQN_MAX} bytes, no blanks"
+            f"{what} {nqn[:NQN_MAX]!r} is not an NQN: wanted nqn.<year>-<month>.<reverse domain>[:<name>], "
+            f"{NQN_MIN} to {NQN_MAX} bytes, no blanks"
         )
     return nqn
 
