@@ -54,6 +54,8 @@ async def _answer(
         except grpc.aio.AbortError:
             code = context.code()
             raise
+        except NotImplementedError:  # raised by the generated base for a call that this service does not offer
+            code, details = grpc.StatusCode.UNIMPLEMENTED, f"{method} is not offered by this service"
         except Exception as error:
             code, details = grpc.StatusCode.INTERNAL, f"{_BUG} {request_id}"
             log.error("bug", exc_info=error)
