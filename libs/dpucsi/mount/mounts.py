@@ -1,0 +1,117 @@
+"""What is mounted where, by the kernel's own list, and the three things we do about it: mount, bind, unmount.
+
+Nothing here calls stat() on a mount point, which hangs when the device under it is dead (kubernetes issue 101622).
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpucsi.errors import FailedPreconditionError
+from dpucsi.mount.command import run
+
+MOUNTINFO = Path("/proc/self/mountinfo")
+TIMEOUT_S = 30.0
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True)
+class Mount:
+    """One line of mountinfo (proc(5)). `dev` is (major, minor) of the file system, `root` the part of it seen here."""
+
+    dev: tuple[int, int]
+    root: str
+    path: str
+    options: frozenset[str]
+    fs_type: str
+    source: str
+    super_options: frozenset[str]
+
+    @property
+    def read_only(self) -> bool:
+        """This mount, or its whole file system, cannot be written."""
+        return "ro" in self.options or "ro" in self.super_options
+
+    def __str__(self) -> str:
+        return f"{self.fs_type} of device {self.dev[0]}:{self.dev[1]} ({self.source}) at {self.path}"
+
+
+def read_mounts(source: Path = MOUNTINFO) -> list[Mount]:
+    """All mounts of this mount namespace; of several at one place the last is the one that is seen."""
+    return parse_mountinfo(source.read_text("utf-8", "surrogateescape"))
+
+
+def parse_mountinfo(text: str) -> list[Mount]:
+    """Lines as proc(5) tells them; optional fields stand between the options and a lonely '-'."""
+    mounts = []
+    for line in text.splitlines():
+        before, _, after = line.partition(" - ")
+        head, tail = before.split(" "), after.split(" ")
+        major, _, minor = head[2].partition(":")
+        mounts.append(
+            Mount(
+                dev=(int(major), int(minor)),
+                root=_plain(head[3]),
+                path=_plain(head[4]),
+                options=frozenset(head[5].split(",")),
+                fs_type=tail[0],
+                source=_plain(tail[1]),
+                super_options=frozenset(tail[2].split(",")) if len(tail) > 2 else frozenset(),
+            )
+        )
+    return mounts
+
+
+def mounts_at(path: Path, mounts: Sequence[Mount]) -> list[Mount]:
+    """Everything mounted at `path`, the visible one last."""
+    wanted = canonical(path)
+    return [mount for mount in mounts if mount.path == wanted]
+
+
+def canonical(path: Path) -> str:
+    """As mountinfo spells it: the folders above resolved, the last part left alone, for it may be a dead mount."""
+    return os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118  # bytes-for-bytes what the kernel has
+
+
+async def mount(source: Path, target: Path, fs_type: str, options: Sequence[str]) -> None:
+    """Mounts a file system. Raises FailedPreconditionError with the program's words, without the options."""
+    flags = ["-o", ",".join(options)] if options else []
+    ended = await run(["mount", "-t", fs_type, *flags, "--", str(source), str(target)], timeout_s=TIMEOUT_S)
+    if ended.code != 0:
+        raise FailedPreconditionError(
+            f"{source} could not be mounted as {fs_type} at {target}: {ended.words}; see the kernel's log, and whether "
+            "the mount flags belong to this file system"
+        )
+
+
+async def bind(source: Path, target: Path) -> None:
+    """Shows `source`, a folder or a device node, at `target`, which exists and is of the same kind."""
+    ended = await run(["mount", "--bind", "--", str(source), str(target)], timeout_s=TIMEOUT_S)
+    if ended.code != 0:
+        raise FailedPreconditionError(f"{source} could not be bind-mounted at {target}: {ended.words}")
+
+
+async def make_bind_read_only(target: Path) -> None:
+    """Only this bind mount; what it shows stays writable elsewhere."""
+    ended = await run(["mount", "-o", "remount,bind,ro", "--", str(target)], timeout_s=TIMEOUT_S)
+    if ended.code != 0:
+        raise FailedPreconditionError(f"{target} could not be made read-only: {ended.words}")
+
+
+async def unmount_all(target: Path) -> None:
+    """Unmounts until nothing is mounted at `target`. Never lazily and never by force: writes would go on unseen.
+
+    Raises FailedPreconditionError where it is busy.
+    """
+    for _ in range(len(mounts_at(target, read_mounts()))):
+        ended = await run(["umount", "--no-canonicalize", "--", canonical(target)], timeout_s=TIMEOUT_S)
+        if ended.code != 0 and mounts_at(target, read_mounts()):
+            raise FailedPreconditionError(
+                f"{target} could not be unmounted: {ended.words}; end what uses it (fuser -vm {target}) and try again"
+            )
+
+
+def _plain(text: str) -> str:
+    return _OCTAL.sub(lambda code: chr(int(code[1], 8)), text)

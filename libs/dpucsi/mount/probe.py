@@ -1,0 +1,126 @@
+"""What is on a disk, without ever taking "could not read it" for "there is nothing".
+
+blkid exits with 2 both for a blank disk and for one that it could not read; taking the second for the first has cost
+people their data (kubernetes issue 142243, trident issue 418). So the places where superblocks and partition tables
+lie are read first, past the page cache, and once more behind an answer "nothing found".
+"""
+
+import mmap
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from dpucsi.errors import FailedPreconditionError, UnavailableError
+from dpucsi.mount.command import Ended, run
+from dpucsi.mount.worker import with_deadline
+
+TIMEOUT_S = 20.0
+REGION = 1 << 20  # first and last MiB: ext, xfs, LVM, LUKS, md, GPT and its copy, ZFS labels
+BTRFS_COPIES = (64 << 20, 256 << 30)  # btrfs keeps copies of its superblock here, the first at 64 KiB
+COPY = 4096
+ALIGNED = 4096  # O_DIRECT wants multiples of the logical block size, at most this
+
+# blkid(8), EXIT STATUS
+FOUND, NOTHING, AMBIVALENT = 0, 2, 8
+
+Read = Callable[[Path, int], None]
+
+
+class Content(Enum):
+    """What blkid says about a disk that is proven readable."""
+
+    NOTHING = "nothing"
+    FOUND = "found"
+    AMBIVALENT = "ambivalent"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The whole answer. `why` says what could not be read; `signature` is blkid's TYPE, "" where it gave none."""
+
+    readable: bool
+    content: Content = Content.NOTHING
+    signature: str = ""
+    partition_table: str = ""
+    why: str = ""
+
+    def __str__(self) -> str:
+        if not self.readable:
+            return f"unreadable ({self.why})"
+        parts = [self.signature, f"a {self.partition_table} partition table" if self.partition_table else ""]
+        return " and ".join(part for part in parts if part) or self.content.value
+
+
+async def probe(node: Path, size_bytes: int, read: Read | None = None) -> Probe:
+    """Looks at the disk behind `node`, `size_bytes` long. Raises TimedOutError where it does not answer."""
+    unreadable = await _prove_readable(node, size_bytes, read or read_ends)
+    if unreadable:
+        return Probe(readable=False, why=unreadable)
+    # -p: look at the disk itself, not into blkid's cache of former looks
+    ended = await run(["blkid", "-p", "-o", "export", str(node)], timeout_s=TIMEOUT_S)
+    if ended.code == NOTHING:
+        unreadable = await _prove_readable(node, size_bytes, read or read_ends)
+        if unreadable:
+            return Probe(readable=False, why=unreadable)
+    return interpret(node, ended)
+
+
+def interpret(node: Path, ended: Ended) -> Probe:
+    """blkid's answer about a readable disk; anything that is not understood is an error, never "nothing"."""
+    if ended.code == NOTHING and not ended.out.strip():
+        return Probe(readable=True)
+    if ended.code == AMBIVALENT:
+        return Probe(readable=True, content=Content.AMBIVALENT)
+    if ended.code != FOUND:
+        raise UnavailableError(f"blkid could not say what is on {node}: {ended.words}; try again")
+    found = dict(line.partition("=")[::2] for line in ended.out.splitlines())
+    return Probe(
+        readable=True,
+        content=Content.FOUND,
+        signature=found.get("TYPE", ""),
+        partition_table=found.get("PTTYPE", ""),
+    )
+
+
+def regions(size_bytes: int) -> list[tuple[int, int]]:
+    """(offset, length) of what has to be readable on a disk of this size; lengths are multiples of 512."""
+    last = max(0, size_bytes - REGION) // ALIGNED * ALIGNED
+    wanted = [(0, min(REGION, size_bytes)), (last, size_bytes - last)]
+    wanted += [(offset, COPY) for offset in BTRFS_COPIES if offset + COPY <= size_bytes]
+    return wanted
+
+
+def read_ends(node: Path, size_bytes: int) -> None:
+    """Reads all `regions` from the disk itself; OSError where one of them cannot be read whole."""
+    disk = os.open(node, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
+    try:
+        for offset, length in regions(size_bytes):
+            _read_whole(disk, offset, length)
+    finally:
+        os.close(disk)
+
+
+def _read_whole(disk: int, offset: int, length: int) -> None:
+    with (
+        mmap.mmap(-1, max(length, mmap.PAGESIZE)) as buffer,
+        memoryview(buffer) as view,
+    ):  # page-aligned, as O_DIRECT wants
+        got = 0
+        while got < length:
+            step = os.preadv(disk, [view[got:length]], offset + got)
+            if step == 0:
+                raise OSError(f"ends {length - got} bytes early at offset {offset + got}")
+            got += step
+
+
+async def _prove_readable(node: Path, size_bytes: int, read: Read) -> str:
+    """ "" or what failed."""
+    if size_bytes < ALIGNED:
+        raise FailedPreconditionError(f"{node} has {size_bytes} bytes, too few for any file system")
+    try:
+        await with_deadline(f"reading {node}", lambda: read(node, size_bytes), timeout_s=TIMEOUT_S)
+    except OSError as failed:
+        return failed.strerror or str(failed)
+    return ""

@@ -1,0 +1,198 @@
+"""Reads what the kernel knows about NVMe controllers and namespaces.
+
+Shape of the tree (Linux 5.15 to 6.12, native multipath on or off):
+
+- class/nvme/nvmeY: a controller, with `address`, `transport`, `subsysnqn`, `state`; `device/driver` names its driver.
+- block/nvmeXnZ: a disk. Its real folder lies under its controller, or, with native multipath, under
+  nvme-subsystem/nvme-subsysX, which may have several controllers.
+- block/nvmeXcYnZ: the hidden path of such a disk through controller nvmeY. Its folder lies under that controller and it
+  shows the same uuid, nguid and nsid, which is what joins disk and controller: the X in a disk's name is the
+  subsystem's number, not a controller's, and Z is not the nsid.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+SECTOR = 512  # `size` counts these, whatever the disk's own block size; Documentation/ABI/stable/sysfs-block
+GONE_STATES = frozenset({"deleting", "deleting (no IO)", "dead"})  # drivers/nvme/host/core.c, nvme_sysfs_show_state
+
+_DISK = re.compile(r"nvme(?P<group>\d+)n(?P<number>\d+)")
+_HIDDEN = re.compile(r"nvme(?P<group>\d+)c(?P<controller>\d+)n(?P<number>\d+)")
+_CONTROLLER = re.compile(r"nvme\d+")
+
+
+@dataclass(frozen=True)
+class NvmeController:
+    """One controller. `address` is the PCI address where `transport` is pcie; `driver` is "" when none is bound."""
+
+    name: str
+    address: str
+    transport: str
+    subsysnqn: str
+    state: str
+    driver: str
+
+
+@dataclass(frozen=True)
+class Disk:
+    """One namespace as the kernel shows it: `dev` (major, minor), `uuid` None and `nguid` "" where it has none."""
+
+    name: str
+    dev: tuple[int, int]
+    uuid: UUID | None
+    nguid: str
+    nsid: int
+    size_bytes: int
+    read_only: bool
+    controllers: tuple[NvmeController, ...]
+
+    @property
+    def pci_addresses(self) -> tuple[str, ...]:
+        """PCI addresses under which this disk can be reached."""
+        return tuple(part.address.lower() for part in self.controllers if part.transport == "pcie")
+
+    def __str__(self) -> str:
+        where = ", ".join(f"{part.name} at {part.address}" for part in self.controllers) or "no controller"
+        return (
+            f"{self.name} (uuid {self.uuid}, nguid {self.nguid or 'none'}, nsid {self.nsid}, {self.size_bytes} bytes, "
+            f"{where})"
+        )
+
+
+class Sysfs:
+    """The tree at `root`. Reading it costs no I/O on any disk, so it never hangs on a dead one."""
+
+    def __init__(self, root: Path = Path("/sys")) -> None:
+        self.root = root
+
+    @property
+    def is_kernel(self) -> bool:
+        """The real one, whose changes the kernel announces by uevents."""
+        return self.root == Path("/sys")
+
+    def controllers(self) -> dict[str, NvmeController]:
+        """All controllers by name. One that goes away while it is read is left out."""
+        found = {}
+        for folder in _entries(self.root / "class/nvme"):
+            if _CONTROLLER.fullmatch(folder.name):
+                found[folder.name] = NvmeController(
+                    name=folder.name,
+                    address=_text(folder / "address"),
+                    transport=_text(folder / "transport"),
+                    subsysnqn=_text(folder / "subsysnqn"),
+                    state=_text(folder / "state"),
+                    driver=_driver(folder / "device"),
+                )
+        return found
+
+    def disks(self) -> list[Disk]:
+        """All visible namespaces, in the order of their names."""
+        controllers = self.controllers()
+        folders = [folder for folder in _entries(self.root / "block") if folder.name.startswith("nvme")]
+        hidden = [folder for folder in folders if _HIDDEN.fullmatch(folder.name)]
+        disks = [
+            _disk(folder, _paths_of(folder, hidden, controllers))
+            for folder in folders
+            if _DISK.fullmatch(folder.name) and _text(folder / "hidden") != "1"
+        ]
+        return [disk for disk in disks if disk is not None]
+
+    def marks(self) -> dict[str, tuple[UUID | None, str]]:
+        """(uuid, nguid) of every NVMe block device by name, hidden paths too: what has to be gone after a detach."""
+        return {
+            folder.name: (_uuid(folder), _nguid(folder))
+            for folder in _entries(self.root / "block")
+            if _DISK.fullmatch(folder.name) or _HIDDEN.fullmatch(folder.name)
+        }
+
+    def pci_function(self, address: str) -> Path:
+        """The folder of one PCI function, whether it exists or not."""
+        return self.root / "bus/pci/devices" / address.lower()
+
+    def dev_of(self, name: str) -> tuple[int, int] | None:
+        """(major, minor) of one block device, None when it is not there."""
+        return _dev(self.root / "block" / name)
+
+
+def _paths_of(folder: Path, hidden: list[Path], controllers: dict[str, NvmeController]) -> tuple[NvmeController, ...]:
+    parent = folder.resolve().parent.name
+    if parent in controllers:
+        return (controllers[parent],)
+    name = _DISK.fullmatch(folder.name)
+    marks = (_text(folder / "nsid"), _uuid(folder), _nguid(folder))
+    found = []
+    for path in hidden:
+        path_name = _HIDDEN.fullmatch(path.name)
+        if name is None or path_name is None:
+            continue
+        same = (path_name["group"], path_name["number"]) == (name["group"], name["number"])
+        controller = controllers.get(f"nvme{path_name['controller']}")
+        if same and controller and marks == (_text(path / "nsid"), _uuid(path), _nguid(path)):
+            found.append(controller)
+    return tuple(found)
+
+
+def _disk(folder: Path, controllers: tuple[NvmeController, ...]) -> Disk | None:
+    dev, nsid, size = _dev(folder), _number(folder / "nsid"), _number(folder / "size")
+    if dev is None or nsid is None or size is None:
+        return None  # it is going away, or not complete yet
+    return Disk(
+        name=folder.name,
+        dev=dev,
+        uuid=_uuid(folder),
+        nguid=_nguid(folder),
+        nsid=nsid,
+        size_bytes=size * SECTOR,
+        read_only=_text(folder / "ro") == "1",
+        controllers=controllers,
+    )
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _text(path: Path) -> str:
+    """The attribute, "" where it is absent: attributes come and go with their device."""
+    try:
+        return path.read_text("utf-8", "replace").strip()
+    except OSError:
+        return ""
+
+
+def _number(path: Path) -> int | None:
+    text = _text(path)
+    return int(text) if text.isdecimal() else None
+
+
+def _dev(folder: Path) -> tuple[int, int] | None:
+    major, colon, minor = _text(folder / "dev").partition(":")
+    return (int(major), int(minor)) if colon and major.isdecimal() and minor.isdecimal() else None
+
+
+def _uuid(folder: Path) -> UUID | None:
+    """The kernel answers with the NGUID where a namespace has no UUID, for old users (nvme `uuid_show`)."""
+    text = _text(folder / "uuid")
+    try:
+        uuid = UUID(text)
+    except ValueError:
+        return None
+    return uuid if uuid.int else None
+
+
+def _nguid(folder: Path) -> str:
+    """32 lower-case hex digits; the kernel prints them in groups, as if they were a UUID."""
+    digits = _text(folder / "nguid").replace("-", "").lower()
+    return digits if re.fullmatch(r"[0-9a-f]{32}", digits) and digits.strip("0") else ""
+
+
+def _driver(device: Path) -> str:
+    try:
+        return (device / "driver").readlink().name
+    except OSError:
+        return ""
