@@ -72,6 +72,13 @@ def each(method: str, value: Json, read: Callable[[Fields], ItemT]) -> tuple[Ite
     return tuple(read(Fields(method, item)) for item in value)
 
 
+def only(method: str, items: tuple[ItemT, ...]) -> ItemT:
+    """The one item of a read by name."""
+    if len(items) != 1:
+        raise UnexpectedAnswerError(f"SPDK answered {method} by name with {len(items)} items, wanted one")
+    return items[0]
+
+
 def text(method: str, value: Json) -> str:
     """An answer that is one string: the name of what was made."""
     if not isinstance(value, str):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dpucsi.spdk.answers import Caller, Fields, done, each, given, text
+from dpucsi.spdk.answers import Caller, Fields, done, each, given, only, text
 from dpucsi.spdk.errors import SpdkError
 from dpucsi.spdk.lvol import LvolPart, lvol_part
 
@@ -59,10 +59,9 @@ async def find_bdev(client: Caller, name: str) -> Bdev | None:
     was deleted. Reading the whole list instead would cost 800 KB per 1,000 bdevs each time.
     """
     try:
-        (bdev,) = await bdev_get_bdevs(client, name=name)
+        return only("bdev_get_bdevs", await bdev_get_bdevs(client, name=name))
     except SpdkError:
         return None
-    return bdev
 
 
 async def bdev_get_iostat(client: Caller, *, names: tuple[str, ...] | None = None) -> tuple[Iostat, ...]:

@@ -7,7 +7,7 @@ SPDK's word is "controller" for both a name with all its paths and one path's se
 from dataclasses import dataclass
 
 from dpucsi.spdk.address import TransportAddress, transport_address
-from dpucsi.spdk.answers import Caller, Fields, done, each, given, texts
+from dpucsi.spdk.answers import Caller, Fields, done, each, given, only, texts
 from dpucsi.spdk.errors import SpdkError
 
 ENABLED = "enabled"  # the state of a path that works; others: reconnect_is_delayed, resetting, failed, disabled
@@ -100,10 +100,9 @@ async def find_nvme_controller(client: Caller, name: str) -> RemoteController | 
     reason to refuse is that there is no such controller; recorded: -22. The whole list is 340 KB per 1,000 controllers.
     """
     try:
-        (controller,) = await bdev_nvme_get_controllers(client, name=name)
+        return only("bdev_nvme_get_controllers", await bdev_nvme_get_controllers(client, name=name))
     except SpdkError:
         return None
-    return controller
 
 
 def _remote_controller(controller: Fields) -> RemoteController:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from dpucsi.spdk.address import TransportAddress, transport_address
-from dpucsi.spdk.answers import Caller, Fields, done, each, given, number
+from dpucsi.spdk.answers import Caller, Fields, done, each, given, number, only
 from dpucsi.spdk.errors import SpdkError
 from dpucsi.spdk.jsonrpc import Params
 
@@ -87,10 +87,9 @@ async def find_subsystem(client: Caller, nqn: str) -> Subsystem | None:
     -32602. Reading the whole list instead would cost 600 KB per 1,000 subsystems each time.
     """
     try:
-        (subsystem,) = await nvmf_get_subsystems(client, nqn=nqn)
+        return only("nvmf_get_subsystems", await nvmf_get_subsystems(client, nqn=nqn))
     except SpdkError:
         return None
-    return subsystem
 
 
 async def nvmf_create_subsystem(
