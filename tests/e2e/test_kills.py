@@ -1,0 +1,173 @@
+"""`kill -9` of every process, between the steps and in the middle of them: the orchestrator's retry converges, and
+nothing is left. `DPUCSI_KILL_SEEDS=n` repeats the random part with n seeds (1 in CI).
+"""
+
+import asyncio
+import os
+import random
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from dpucsi.aio import wait_until
+from dpucsi.errors import DpucsiError
+from dpucsi.testing.lab import SERVICES, SPDKS, Lab
+from dpucsi.testing.orchestrator import Claim, Orchestrator
+from dpucsi.testing.snapshot import snapshot
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
+
+PROCESSES = (*SERVICES, *SPDKS)
+STAGE_EVENTS = ("CreateNvmeRemoteController", "CreateNvmePath", "CreateNvmeNamespace", "NodeService/Attach")
+UNSTAGE_EVENTS = ("DeleteNvmeNamespace", "DeleteNvmePath", "DeleteNvmeRemoteController", "AttacherService/Release")
+SEEDS = range(int(os.environ.get("DPUCSI_KILL_SEEDS", "1")))
+
+
+class Story:
+    """One volume under kills. A step that fails for good after a kill of the storage node (which forgets its exports)
+    is put right as the CO would: everything back to before the publish, and forward again."""
+
+    def __init__(self, lab: Lab, orchestrator: Orchestrator, name: str) -> None:
+        self.lab = lab
+        self.orchestrator = orchestrator
+        self.claim = Claim(name, size_bytes=300 << 20)
+
+    async def forward(self, first: int = 0, last: int = 4) -> None:
+        for _, act in self.orchestrator.forward(self.claim)[first:last]:
+            await act()
+
+    async def back(self) -> None:
+        for _, act in self.orchestrator.back(self.claim):
+            await act()
+
+    async def stage_or_start_over(self) -> None:
+        """Staging, and after a storage node's amnesia once more from the publish on."""
+        patience, self.orchestrator._patience_s = self.orchestrator._patience_s, 5.0
+        try:
+            await self.orchestrator.stage(self.claim)
+        except DpucsiError:
+            self.orchestrator._patience_s = patience
+            await self.orchestrator.unstage(self.claim)
+            await self.orchestrator.unpublish(self.claim)
+            await self.orchestrator.publish(self.claim)
+            await self.orchestrator.stage(self.claim)
+        finally:
+            self.orchestrator._patience_s = patience
+
+    async def kill(self, victim: str) -> None:
+        self.lab.processes[victim].kill()
+        await self.lab.start(victim)
+
+    async def kill_when(self, victim: str, event: str, step: Callable[[], Awaitable[object]]) -> bool:
+        """Runs `step` and kills `victim` as soon as a service has logged the call `event`; False: it never came."""
+        watch = asyncio.create_task(self._kill_after(victim, event))
+        try:
+            await step()
+        finally:
+            watch.cancel()
+            struck = not (await asyncio.gather(watch, return_exceptions=True))[0]
+            if not self.lab.processes[victim].running:
+                await self.lab.start(victim)
+        return struck
+
+    async def _kill_after(self, victim: str, event: str) -> None:
+        logs = {path: path.stat().st_size for path in (self.lab.root / "log").glob("*.log")}
+
+        async def said() -> bool | None:
+            return any(event in new_text(path, size) for path, size in logs.items()) or None
+
+        await wait_until(said, event, timeout_s=60, first_s=0.001, longest_s=0.001)
+        self.lab.processes[victim].kill()
+        await self.lab.start(victim)
+
+    async def ends_as(self, before: object) -> None:
+        """The state is as before, at the latest when the card has given up on what nobody attaches again."""
+
+        async def same() -> bool | None:
+            return await snapshot(self.lab) == before or None
+
+        try:
+            await wait_until(same, "the state as before", timeout_s=15)
+        except DpucsiError:
+            assert await snapshot(self.lab) == before
+
+
+def new_text(path: Path, since: int) -> str:
+    with path.open(errors="replace") as file:
+        file.seek(since)
+        return file.read()
+
+
+@pytest.mark.parametrize("victim", PROCESSES)
+async def test_killed_between_the_steps(lab: Lab, orchestrator: Orchestrator, victim: str) -> None:
+    before = await snapshot(lab)
+    story = Story(lab, orchestrator, f"between-{victim}")
+    await story.kill(victim)
+    await story.forward(0, 1)
+    await story.kill(victim)
+    await story.forward(1, 2)
+    await story.kill(victim)
+    await story.stage_or_start_over()
+    await story.kill(victim)
+    await story.forward(3)
+    (orchestrator.target_path(story.claim) / "file").write_text("written")
+    await story.kill(victim)
+    assert (orchestrator.target_path(story.claim) / "file").read_text() == "written"
+    for _, act in orchestrator.back(story.claim):
+        await act()
+        await story.kill(victim)
+    await story.ends_as(before)
+
+
+@pytest.mark.parametrize("event", STAGE_EVENTS)
+@pytest.mark.parametrize("victim", PROCESSES)
+async def test_killed_inside_stage(lab: Lab, orchestrator: Orchestrator, victim: str, event: str) -> None:
+    before = await snapshot(lab)
+    story = Story(lab, orchestrator, f"stage-{victim}-{event.replace('/', '-')}".lower())
+    await story.forward(0, 2)
+    await story.kill_when(victim, event, story.stage_or_start_over)
+    await story.forward(3)
+    (orchestrator.target_path(story.claim) / "file").write_text("written")
+    await story.back()
+    await story.ends_as(before)
+
+
+@pytest.mark.parametrize("event", UNSTAGE_EVENTS)
+@pytest.mark.parametrize("victim", PROCESSES)
+async def test_killed_inside_unstage(lab: Lab, orchestrator: Orchestrator, victim: str, event: str) -> None:
+    before = await snapshot(lab)
+    story = Story(lab, orchestrator, f"unstage-{victim}-{event.replace('/', '-')}".lower())
+    await story.forward()
+    await orchestrator.node_unpublish(story.claim)
+    struck = await story.kill_when(victim, event, lambda: orchestrator.unstage(story.claim))
+    assert struck, f"unstage never made the call {event}"
+    await orchestrator.unpublish(story.claim)
+    await orchestrator.delete(story.claim)
+    await story.ends_as(before)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_killed_at_random_moments(lab: Lab, orchestrator: Orchestrator, seed: int) -> None:
+    """Twelve volumes, each with one random process killed at a random moment of its staging and of its unstaging."""
+    rng = random.Random(seed)
+    before = await snapshot(lab)
+    for number in range(12):
+        story = Story(lab, orchestrator, f"random-{seed}-{number}")
+        await story.forward(0, 2)
+        await struck_after(story, rng.choice(PROCESSES), rng.uniform(0, 0.3), story.stage_or_start_over)
+        await story.forward(3)
+        await orchestrator.node_unpublish(story.claim)
+        unstage = partial(orchestrator.unstage, story.claim)
+        await struck_after(story, rng.choice(PROCESSES), rng.uniform(0, 0.1), unstage)
+        await orchestrator.unpublish(story.claim)
+        await orchestrator.delete(story.claim)
+        await story.ends_as(before)
+
+
+async def struck_after(story: Story, victim: str, delay_s: float, step: Callable[[], Awaitable[object]]) -> None:
+    running = asyncio.ensure_future(step())
+    await asyncio.wait([running], timeout=delay_s)
+    await story.kill(victim)
+    await running
