@@ -54,12 +54,14 @@ async def bdev_nvme_attach_controller(
     name: str,
     address: TransportAddress,
     subnqn: str,
-    hostnqn: str,
+    hostnqn: str | None = None,
     multipath: str | None = None,
     num_io_queues: int | None = None,
     ctrlr_loss_timeout_sec: int | None = None,
     reconnect_delay_sec: int | None = None,
     fast_io_fail_timeout_sec: int | None = None,
+    hdgst: bool | None = None,
+    ddgst: bool | None = None,
 ) -> tuple[str, ...]:
     """Connects one path and returns the names of the bdevs that it brought, seen after 65 to 330 ms over TCP.
 
@@ -75,6 +77,8 @@ async def bdev_nvme_attach_controller(
         ctrlr_loss_timeout_sec=ctrlr_loss_timeout_sec,
         reconnect_delay_sec=reconnect_delay_sec,
         fast_io_fail_timeout_sec=fast_io_fail_timeout_sec,
+        hdgst=hdgst,
+        ddgst=ddgst,
     )
     return texts("bdev_nvme_attach_controller", await client.call("bdev_nvme_attach_controller", params))
 
