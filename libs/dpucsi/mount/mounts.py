@@ -31,8 +31,8 @@ class Mount:
 
     @property
     def read_only(self) -> bool:
-        """This mount, or its whole file system, cannot be written."""
-        return "ro" in self.options or "ro" in self.super_options
+        """Mounted so. The file system may be writable elsewhere, and one that met an error is not `ro` here."""
+        return "ro" in self.options
 
     def __str__(self) -> str:
         return f"{self.fs_type} of device {self.dev[0]}:{self.dev[1]} ({self.source}) at {self.path}"

@@ -1,7 +1,8 @@
 """Calls that a dead device can hold for ever, each in a thread of its own and with a deadline.
 
-Seen as kubelets that hang (kubernetes issue 101622). A thread in an uninterruptible call cannot be stopped. It is left behind, and as long as it hangs the same question is
-refused at once, so that a device that died does not collect threads.
+Without it a dead device hangs its callers (kubernetes issue 101622). A thread in an uninterruptible call cannot be
+stopped: it is left behind, and as long as it hangs the same question is refused at once, so that a device that died
+does not collect threads.
 """
 
 import asyncio

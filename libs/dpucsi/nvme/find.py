@@ -16,7 +16,8 @@ from dpucsi.nvme.sysfs import GONE_STATES, Disk, Sysfs
 def find_disk(sysfs: Sysfs, want: HostDisk) -> Disk | None:
     """The disk, None while it is not there.
 
-    Raises FailedPreconditionError where what is there is not what was promised. Found by UUID; by NGUID where a namespace shows no UUID.
+    Raises FailedPreconditionError where what is there is not what was promised. Found by UUID; by NGUID where a
+    namespace shows no UUID.
     """
     nguid = want.nguid.lower()
     alike = [disk for disk in sysfs.disks() if disk.uuid == want.uuid or (nguid and disk.nguid == nguid)]

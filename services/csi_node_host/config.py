@@ -1,0 +1,36 @@
+"""What one csi-node-host is told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpucsi.config import ServiceConfig, option
+from dpucsi.csi.identity import DRIVER_NAME, driver_name
+from dpucsi.errors import InvalidArgumentError
+from dpucsi.rpc import Endpoint
+
+
+def node_name(text: str) -> str:
+    """A Kubernetes node name, or whatever else the CO calls this Host; it becomes a part of the CSI node_id."""
+    if not text or "/" in text or not text.isprintable() or len(text.encode()) > 192:
+        raise InvalidArgumentError(f"node name {text[:80]!r} is empty, longer than 192 bytes, or holds '/'")
+    return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(ServiceConfig):
+    """Options beside those of every service. The tls_* files serve for calls to the DPU as well."""
+
+    dpu: Endpoint = option("gRPC endpoint of csi-node-dpu on this Host's DPU, tcp://host:port", parse=Endpoint.parse)
+    node: str = option("name of this Host as the CO knows it; the first half of the CSI node_id", parse=node_name)
+    state: Path = option(
+        "file of this Host's volume records; on the Host's own disk, where it outlives the container",
+        default=Path("/var/lib/dpucsi/csi-node-host.db"),
+    )
+    sysfs: Path = option(
+        "root of the kernel's device tree; another one only with an emulated DPU", default=Path("/sys")
+    )
+    dev: Path = option("folder of the device nodes; another one only with an emulated DPU", default=Path("/dev"))
+    disk_wait: float = option(
+        "seconds that a disk may take to appear or to go; native PCIe hot-unplug takes 6", default=30.0
+    )
+    driver_name: str = option("CSI driver name", default=DRIVER_NAME, parse=driver_name)
