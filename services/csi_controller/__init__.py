@@ -1,0 +1,1 @@
+"""csi-controller: volumes and who may connect to them, through storage backends."""

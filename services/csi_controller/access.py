@@ -1,0 +1,60 @@
+"""Who may have a volume: the access modes on offer, and the decision at ControllerPublishVolume. No I/O."""
+
+from collections.abc import Callable
+
+from dpucsi import naming
+from dpucsi.api.csi.v1 import csi_pb2
+from dpucsi.backends import Volume
+from dpucsi.csi.capabilities import Access
+from dpucsi.errors import FailedPreconditionError, InvalidArgumentError, UnavailableError
+
+_MODES = csi_pb2.VolumeCapability.AccessMode
+OFFERED = frozenset({_MODES.SINGLE_NODE_WRITER, _MODES.SINGLE_NODE_READER_ONLY})
+# For raw block also this one. The two other modes of many nodes promise that only one, or none, of them writes: NVMe-oF
+# targets here cannot hold a single host to reading, so that would be a promise that nobody keeps.
+SHARED_BLOCK = _MODES.MULTI_NODE_MULTI_WRITER
+# Live migration needs two: the node that a VM leaves and the one that it goes to. More than that would be any pod that
+# names the claim (openebs 4059), with nothing to keep their writes apart.
+NODES_MAX = 2
+
+
+def check_offered(access: Access) -> None:
+    """Raises InvalidArgumentError for a way of using volumes that this plugin does not offer."""
+    if access.mode in OFFERED or (access.block and access.mode == SHARED_BLOCK):
+        return
+    offered = ", ".join(sorted(_MODES.Mode.Name(mode) for mode in OFFERED))
+    raise InvalidArgumentError(
+        f"volume_capability {access} is not offered; offered are {offered}, and {_MODES.Mode.Name(SHARED_BLOCK)} "
+        "for raw block"
+    )
+
+
+def choose_hostnqn(volume_id: naming.VolumeId, volume: Volume, node: naming.NodeId, access: Access) -> str:
+    """The host NQN for this node: the one that it has, or one of a new generation.
+
+    Raises FailedPreconditionError where the volume is published to as many nodes as it may be, UnavailableError where
+    a node that lost it is still connected.
+    """
+    if volume.leaving:
+        raise UnavailableError(
+            f"volume {volume_id}: {_named(volume.leaving)} may not connect any more but is not cut off yet; try again"
+        )
+    mine = [nqn for nqn in volume.hosts if naming.dpu_of_hostnqn(nqn) == node.dpu]
+    others = [nqn for nqn in volume.hosts if nqn not in mine]
+    allowed = NODES_MAX if access.multi_node else 1
+    if len(others) >= allowed:
+        raise FailedPreconditionError(
+            f"volume {volume_id} is published to {_named(others)}; as {access} it can be on {allowed} node(s) at the "
+            f"same time, so not on {node} too; unpublish it there first"
+        )
+    return mine[0] if mine else naming.hostnqn(node.dpu, naming.new_generation())
+
+
+def is_of_dpu(node: naming.NodeId | None) -> Callable[[str], bool]:
+    """Whether a host NQN is the node's, in any generation; of no node: every host NQN."""
+    return lambda nqn: node is None or naming.dpu_of_hostnqn(nqn) == node.dpu
+
+
+def _named(hosts: "list[str] | tuple[str, ...]") -> str:
+    dpus = (naming.dpu_of_hostnqn(nqn) for nqn in hosts)
+    return ", ".join(f"DPU {dpu}" if dpu else f"host {nqn}" for dpu, nqn in zip(dpus, hosts, strict=True))

@@ -1,0 +1,58 @@
+"""StorageClass parameters, and what of them a volume carries in its volume_context."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dpucsi.backends import StorageBackend
+from dpucsi.errors import InvalidArgumentError
+
+PLACEMENT = "placement"  # the key in parameters and in volume_context
+PLACEMENTS = ("shared", "exclusive")  # the first one is the default
+BACKEND = "backend"
+_OF_KUBERNETES = "csi.storage.k8s.io/"  # the provisioner's own (PVC name, Secret references): not ours to judge
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Which storage backend, where on the DPU, and the `rest`, which is the storage backend's own."""
+
+    backend: str
+    placement: str
+    rest: Mapping[str, str]
+
+
+def parse_parameters(given: Mapping[str, str], backends: Mapping[str, StorageBackend]) -> Parameters:
+    """Raises InvalidArgumentError that names the parameter and what is known."""
+    ours = {key: value for key, value in given.items() if not key.startswith(_OF_KUBERNETES)}
+    backend = _backend(ours.pop(BACKEND, ""), backends)
+    placement = _placement("parameter", ours.pop(PLACEMENT, PLACEMENTS[0]))
+    known = backends[backend].parameters
+    for key in sorted(ours):
+        if key not in known:
+            raise InvalidArgumentError(
+                f"parameter {key!r} is unknown; storage backend {backend} knows "
+                f"{', '.join((BACKEND, PLACEMENT, *known))}; correct the StorageClass"
+            )
+    return Parameters(backend, placement, ours)
+
+
+def check_context(context: Mapping[str, str]) -> str | None:
+    """The placement in a volume_context, None without one; other keys are the CO's own. Raises InvalidArgumentError."""
+    return _placement("volume_context", context[PLACEMENT]) if PLACEMENT in context else None
+
+
+def _backend(name: str, backends: Mapping[str, StorageBackend]) -> str:
+    if not name and len(backends) == 1:
+        return next(iter(backends))
+    if name not in backends:
+        found = f"is {name[:64]!r}" if name else "is missing"
+        raise InvalidArgumentError(
+            f"parameter {BACKEND} {found}, wanted one of {', '.join(sorted(backends))}; correct the StorageClass"
+        )
+    return name
+
+
+def _placement(where: str, text: str) -> str:
+    if text not in PLACEMENTS:
+        raise InvalidArgumentError(f"{where} {PLACEMENT} is {text[:40]!r}, wanted one of {', '.join(PLACEMENTS)}")
+    return text
