@@ -132,7 +132,10 @@ async def nvmf_subsystem_add_ns(
     uuid: str | None = None,
     nguid: str | None = None,
 ) -> int:
-    """Shows a bdev as a namespace and returns its nsid. Without `uuid` and `nguid` it takes the bdev's."""
+    """Shows a bdev as a namespace and returns its nsid. Each of `uuid` and `nguid` that is left out is the bdev's uuid.
+
+    Give both, with the same 128 bits: the bdev that an SPDK initiator makes of the namespace has the *NGUID* as its uuid.
+    """
     namespace = given(bdev_name=bdev_name, nsid=nsid, uuid=uuid, nguid=nguid)
     params: Params = {"nqn": nqn, "namespace": namespace}
     return number("nvmf_subsystem_add_ns", await client.call("nvmf_subsystem_add_ns", params))

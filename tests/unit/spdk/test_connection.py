@@ -20,6 +20,9 @@ class Recorder(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.writes.append(bytes(data))
 
+    def abort(self) -> None:
+        """The loop reports the loss later."""
+
     def is_closing(self) -> bool:
         return False
 
@@ -80,7 +83,6 @@ async def test_nothing_is_written_while_spdk_does_not_read(connection: Connectio
 async def test_what_arrives_after_nonsense_is_not_believed(connection: Connection, recorder: Recorder) -> None:
     call = asyncio.ensure_future(connection.call("m"))
     await turns()
-    recorder.abort = lambda: None  # type: ignore[method-assign] - the loss is reported later
     connection.data_received(b"nonsense")
     answer(connection, 1)
     await turns()

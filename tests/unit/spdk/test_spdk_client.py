@@ -228,7 +228,7 @@ async def test_a_call_that_left_keeps_its_slot_until_spdk_answers(far: ScriptedS
         echo(far.sessions[0], first)
         echo(far.sessions[0], (await far.wait_for(3))[2])
         echo(far.sessions[0], second)
-        assert await asyncio.gather(staying, waiting) == [{"n": 1}, {"n": 2}]
+        assert list(await asyncio.gather(staying, waiting)) == [{"n": 1}, {"n": 2}]
 
 
 async def test_a_window_full_of_unanswered_requests_starts_afresh(far: ScriptedSpdk) -> None:
