@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dpucsi.aio import Operations
 from dpucsi.api.opi.storage.v1 import backend_nvme_pb2, backend_nvme_pb2_grpc, frontend_nvme_pb2, frontend_nvme_pb2_grpc
-from dpucsi.dpus import load_driver
+from dpucsi.dpus import DpuDriver, load_driver
 from dpucsi.rpc import Service, serve
 from dpucsi.spdk import SpdkClient
 from dpucsi.store import Records
@@ -35,12 +35,12 @@ class Bridge:
     operations: Operations
     client: SpdkClient
     reconciler: Reconciler
+    preparation: Preparation
 
 
 @contextlib.asynccontextmanager
-async def running_bridge(config: Config) -> AsyncIterator[Bridge]:
-    """A bridge that reconciles, until the block ends. Raises InvalidArgumentError, FailedPreconditionError."""
-    driver = load_driver(config.driver, config.driver_option)
+async def running_bridge(config: Config, driver: DpuDriver) -> AsyncIterator[Bridge]:
+    """A bridge that reconciles, until the block ends. Raises FailedPreconditionError: the state file is of no use."""
     records = Records.open(config.state)
     client = SpdkClient(config.spdk, timeout_s=config.spdk_timeout)
     objects = Objects(records)
@@ -69,7 +69,7 @@ async def running_bridge(config: Config) -> AsyncIterator[Bridge]:
     )
     reconciling = asyncio.create_task(reconciler.run())
     try:
-        yield Bridge(_services(remote, frontend), operations, client, reconciler)
+        yield Bridge(_services(remote, frontend), operations, client, reconciler, preparation)
     finally:
         reconciling.cancel()
         await asyncio.wait([reconciling])
@@ -79,7 +79,8 @@ async def running_bridge(config: Config) -> AsyncIterator[Bridge]:
 
 async def serve_opi_bridge(config: Config) -> None:
     """Runs until SIGTERM."""
-    async with running_bridge(config) as bridge:
+    driver = load_driver(config.driver, config.driver_option)
+    async with running_bridge(config, driver) as bridge:
         await serve(config, bridge.services, bridge.operations)
 
 

@@ -1,0 +1,74 @@
+"""opi-bridge on a DPU's SPDK, a storage node beside it: emulated always, real where SPDK_TGT names a spdk_tgt."""
+
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from tests.contract.opi_bridge.bench import Bench, DpuProcess
+from tests.contract.spdk.spdk_process import KINDS, REAL, SpdkProcess
+
+from dpucsi.dpus import DpuDriver
+from dpucsi.dpus.emulated import EmulatedDriver
+from dpucsi.dpus.nvmf_tcp import NvmfTcpDriver
+from dpucsi.dpus.vfio_user import VfioUserDriver
+from dpucsi.model import HostFunction
+
+FUNCTIONS = (HostFunction(0, 0), HostFunction(0, 0, 1))
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    if request.param == "real" and not REAL:
+        pytest.skip("SPDK_TGT names no spdk_tgt")
+    return str(request.param)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Short: a socket's path has 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="opi-") as path:
+        yield Path(path)
+
+
+@pytest.fixture(params=["emulated", "vfio-user", "nvmf-tcp"])
+def driver_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def driver(driver_name: str, folder: Path) -> DpuDriver:
+    if driver_name == "emulated":
+        return EmulatedDriver(folder / "card" / "functions", FUNCTIONS)
+    if driver_name == "vfio-user":
+        return VfioUserDriver(folder / "vfu", FUNCTIONS)
+    return NvmfTcpDriver("127.0.0.1", 14430, FUNCTIONS)
+
+
+@pytest.fixture
+def dpu_process(kind: str, folder: Path) -> Iterator[DpuProcess]:
+    (folder / "dpu").mkdir()
+    process = DpuProcess(kind, folder / "dpu", card=folder / "card")
+    process.start()
+    yield process
+    process.kill()
+
+
+@pytest.fixture
+def storage_process(kind: str, folder: Path) -> Iterator[SpdkProcess]:
+    (folder / "storage").mkdir()
+    process = SpdkProcess(kind, folder / "storage", core=1)
+    process.start()
+    yield process
+    process.kill()
+
+
+@pytest.fixture
+async def bench(
+    folder: Path, driver: DpuDriver, dpu_process: DpuProcess, storage_process: SpdkProcess
+) -> AsyncIterator[Bench]:
+    async with contextlib.AsyncExitStack() as stack:
+        bench = Bench(folder, driver, dpu_process, storage_process, stack)
+        await bench.start()
+        yield bench
