@@ -30,7 +30,9 @@ async def attach(dpu: Dpu, spec: AttachSpec, placement: Placement, boot_id: str)
     await dpu.table.see_boot(boot_id)
     record = dpu.table.get(spec.uuid)
     if record is None:
-        return await _attach_first(dpu, Record(spec, placement, _slot(dpu, spec, placement), State.ATTACHING, boot_id))
+        first = Record(spec, placement, _slot(dpu, spec, placement), State.ATTACHING, boot_id)
+        dpu.table.reserve(first)
+        return await _attach_first(dpu, first)
     resumed = plan_attach(record, spec, placement, boot_id)
     if resumed != record:
         await dpu.table.write(resumed)
@@ -105,7 +107,7 @@ async def _attach_first(dpu: Dpu, record: Record) -> Record:
     uuid = record.spec.uuid
     # Reading has no side effect and takes no longer than the commit that it runs beside.
     was_there, committed = await asyncio.gather(
-        remote.remote_controller_exists(dpu.opi, uuid), dpu.table.add(record), return_exceptions=True
+        remote.remote_controller_exists(dpu.opi, uuid), dpu.table.commit(record), return_exceptions=True
     )
     if isinstance(committed, BaseException):
         raise committed

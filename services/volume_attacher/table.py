@@ -36,9 +36,12 @@ class Table:
         """The slots that are not free, whatever the state of their records."""
         return {record.slot for record in self._records.values()}
 
-    async def add(self, record: Record) -> None:
-        """A new attachment, durably. Its slot is taken from this moment, and free again if the disk refuses."""
+    def reserve(self, record: Record) -> None:
+        """A new attachment, in memory. At once, with no await since its slot was chosen: nobody else gets that slot."""
         self._records[record.spec.uuid] = record
+
+    async def commit(self, record: Record) -> None:
+        """Makes the new attachment durable; its slot is free again if the disk refuses."""
         try:
             await self._store.put(ATTACHMENT, str(record.spec.uuid), record.to_bytes())
         except DpucsiError:

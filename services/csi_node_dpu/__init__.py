@@ -1,0 +1,1 @@
+"""csi-node-dpu: the Host's one counterpart on its DPU. Keeps no state."""
