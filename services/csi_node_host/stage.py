@@ -57,7 +57,7 @@ async def stage(site: Site, wanted: Staging) -> None:
     if volume.access.block:
         check_nothing_mounted(volume)
         if volume.access.read_only:
-            set_read_only(site.node(site.verified(promise)))
+            set_read_only(site.node(site.verified(promise)), read_only=True)
     else:
         volume = await _ensure_mounted(site, volume, promise)
     await site.volumes.put(replace(volume, state=State.STAGED))
@@ -182,8 +182,8 @@ def check_mounted(seen: Mount | None, disk: Disk, volume: Volume) -> None:
     """FailedPreconditionError where `seen` is not this disk with the file system asked for."""
     if seen is None or seen.dev != disk.dev or seen.fs_type != volume.access.fs_type:
         raise FailedPreconditionError(
-            f"{seen or 'nothing'} is mounted there, wanted {volume.access.fs_type} of device {disk.dev[0]}:{disk.dev[1]} ({disk.name}) "
-            f"for volume {volume.volume_id}; unmount it or use another path"
+            f"{seen or 'nothing'} is mounted there, wanted {volume.access.fs_type} of {disk.name} (device "
+            f"{disk.dev[0]}:{disk.dev[1]}) for volume {volume.volume_id}; unmount it or use another path"
         )
 
 

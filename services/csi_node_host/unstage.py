@@ -11,6 +11,7 @@ from dpucsi.aio import wait_until
 from dpucsi.api.csi.v1 import csi_pb2
 from dpucsi.csi.capabilities import Access
 from dpucsi.errors import FailedPreconditionError, TimedOutError
+from dpucsi.mount.device import set_read_only
 from dpucsi.mount.mounts import canonical, mounts_at, read_mounts, unmount_all
 from dpucsi.mount.stats import held
 from dpucsi.naming import VolumeId
@@ -49,6 +50,7 @@ async def finish_unstage(site: Site, volume: Volume) -> None:
         volume = await site.volumes.put(replace(volume, state=State.UNSTAGING, device=device))
     await unmount_all(staging)
     await _wait_until_let_go(site, volume.volume_id)
+    _make_writable_again(site, volume)
     _unbind_if_alone(site, volume)
     await site.dpu.detach(volume.volume_id)
     await wait_and_release(site, volume.volume_id)
@@ -89,6 +91,16 @@ async def _wait_until_let_go(site: Site, volume_id: VolumeId) -> None:
             f"the disk of volume {volume_id} is unmounted here, but still held exclusively: mounted in another mount "
             "namespace, or used by device-mapper; end that (lsblk, grep the device in /proc/*/mountinfo) and try again"
         ) from late
+
+
+def _make_writable_again(site: Site, volume: Volume) -> None:
+    """Takes back what stage did to a raw disk for readers."""
+    if not (volume.access.block and volume.access.read_only) or volume.device is None:
+        return
+    name, *dev = volume.device
+    node = site.dev_root / name
+    if site.sysfs.dev_of(name) == tuple(dev) and not node_problem(node, (dev[0], dev[1])):
+        set_read_only(node, read_only=False)
 
 
 def _unbind_if_alone(site: Site, volume: Volume) -> None:

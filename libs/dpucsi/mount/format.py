@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from dpucsi.errors import FailedPreconditionError
+from dpucsi.errors import FailedPreconditionError, UnavailableError
 from dpucsi.mount.command import run
+from dpucsi.mount.stats import held
 
 TIMEOUT_S = 600.0  # bounded earlier by the operation's own deadline
 
@@ -17,10 +18,14 @@ COMMANDS = {
 
 
 async def make_file_system(node: Path, fs_type: str) -> None:
-    """Raises FailedPreconditionError with the program's words.
+    """Raises FailedPreconditionError with the program's words, UnavailableError while another one has the disk.
 
     When the caller leaves, mkfs goes on to its end; until then it holds the disk, and a second one is refused.
     """
     ended = await run([*COMMANDS[fs_type], str(node)], timeout_s=TIMEOUT_S, keep_running=True)
+    if ended.code != 0 and await held(node):
+        raise UnavailableError(
+            f"{COMMANDS[fs_type][0]} could not have {node} for itself, perhaps a former one still runs on it; try again"
+        )
     if ended.code != 0:
         raise FailedPreconditionError(f"{COMMANDS[fs_type][0]} failed on {node}: {ended.words}")
