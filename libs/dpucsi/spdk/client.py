@@ -187,7 +187,8 @@ class SpdkClient:
         try:
             async with asyncio.timeout(CONNECT_S):
                 connection = await self._connect()
-        except (OSError, DpucsiError, NotSentError) as error:  # TimeoutError and ssl.SSLError are OSErrors
+        except (OSError, ValueError, DpucsiError, NotSentError) as error:
+            # TimeoutError and ssl.SSLError are OSErrors; a ValueError is an address that no socket takes.
             self._away(str(error) or type(error).__name__)
             return
         await connection.lost.wait()

@@ -1,6 +1,7 @@
 """Where an SPDK listens for JSON-RPC: `unix:///path`, `tcp://host:port` or `tls://host:port`."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from dpucsi.errors import InvalidArgumentError
+
+KEEPALIVE_S = 5  # a dead peer is noticed after four of them
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.Protocol)
 
@@ -73,8 +76,18 @@ class Endpoint:
             _, opened = await loop.create_unix_connection(protocol, self.path)
             return opened
         context = self.tls.context() if self.tls else None
-        _, opened = await loop.create_connection(protocol, self.host, self.port, ssl=context)
+        transport, opened = await loop.create_connection(protocol, self.host, self.port, ssl=context)
+        _notice_a_dead_peer(transport.get_extra_info("socket"))
         return opened
+
+
+def _notice_a_dead_peer(connected: socket.socket) -> None:
+    """A machine that is gone says no goodbye: without this a silent connection would look well for ever."""
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S)
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, KEEPALIVE_S * 4 * 1000)  # ms, unacknowledged data
 
 
 def _malformed(text: str) -> InvalidArgumentError:

@@ -134,7 +134,7 @@ async def nvmf_subsystem_add_ns(
 ) -> int:
     """Shows a bdev as a namespace and returns its nsid. Each of `uuid` and `nguid` that is left out is the bdev's uuid.
 
-    Give both, with the same 128 bits: the bdev that an SPDK initiator makes of the namespace has the *NGUID* as its uuid.
+    Give both, with the same 128 bits: what an SPDK initiator shows as the uuid of its bdev is the namespace's NGUID.
     """
     namespace = given(bdev_name=bdev_name, nsid=nsid, uuid=uuid, nguid=nguid)
     params: Params = {"nqn": nqn, "namespace": namespace}

@@ -16,7 +16,7 @@ class TracedCall:
 
     spdk: str
     method: str
-    params: Params
+    params: Params = field(repr=False)  # they may name keys
     round: int
     ms: float | None = None
     refused: bool = False

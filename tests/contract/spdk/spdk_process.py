@@ -35,16 +35,8 @@ class SpdkProcess:
             return [sys.executable, "-m", "spdk_emulator", "--rpc", self.endpoint, "--state-dir", str(self.folder)]
         # --no-huge and so on: no hugepages, devices or root's rights are needed. Two of them may share a core.
         memory = ["--no-huge", "-s", "1024", "--no-pci", "--iova-mode=va"]
-        return [
-            REAL,
-            *memory,
-            "-m",
-            hex(1 << self.core),
-            "--disable-cpumask-locks",
-            "-r",
-            str(self.socket),
-            *self.options,
-        ]
+        cores = ["-m", hex(1 << self.core), "--disable-cpumask-locks"]
+        return [REAL, *memory, *cores, "-r", str(self.socket), *self.options]
 
     def start(self) -> None:
         with (self.folder / "log").open("ab") as log:

@@ -83,7 +83,7 @@ async def test_nothing_is_written_while_spdk_does_not_read(connection: Connectio
 async def test_what_arrives_after_nonsense_is_not_believed(connection: Connection, recorder: Recorder) -> None:
     call = asyncio.ensure_future(connection.call("m"))
     await turns()
-    connection.data_received(b"nonsense")
+    answer(connection, 99)
     answer(connection, 1)
     await turns()
     assert not call.done()
