@@ -9,7 +9,14 @@ from dpucsi.csi.capabilities import Access
 from dpucsi.errors import FailedPreconditionError, InvalidArgumentError, UnavailableError
 
 _MODES = csi_pb2.VolumeCapability.AccessMode
-OFFERED = frozenset({_MODES.SINGLE_NODE_WRITER, _MODES.SINGLE_NODE_READER_ONLY})
+OFFERED = frozenset(
+    {
+        _MODES.SINGLE_NODE_WRITER,
+        _MODES.SINGLE_NODE_READER_ONLY,
+        _MODES.SINGLE_NODE_SINGLE_WRITER,  # one target path at a time: csi-node-host sees to it
+        _MODES.SINGLE_NODE_MULTI_WRITER,
+    }
+)
 # For raw block also this one. The two other modes of many nodes promise that only one, or none, of them writes: NVMe-oF
 # targets here cannot hold a single host to reading, so that would be a promise that nobody keeps.
 SHARED_BLOCK = _MODES.MULTI_NODE_MULTI_WRITER
@@ -27,6 +34,20 @@ def check_offered(access: Access) -> None:
         f"volume_capability {access} is not offered; offered are {offered}, and {_MODES.Mode.Name(SHARED_BLOCK)} "
         "for raw block"
     )
+
+
+def check_made_for(access: Access, made_for: str | None) -> None:
+    """Raises InvalidArgumentError where a volume made as one kind is asked for as the other (None: nobody said)."""
+    if made_for is not None and made_for != kind_of(access):
+        raise InvalidArgumentError(
+            f"volume_capability asks for {access}, but the volume was made as {made_for}; use it as that, or make "
+            "another one"
+        )
+
+
+def kind_of(access: Access) -> str:
+    """`block` or `mount`, as in CSI's access_type."""
+    return "block" if access.block else "mount"
 
 
 def choose_hostnqn(volume_id: naming.VolumeId, volume: Volume, node: naming.NodeId, access: Access) -> str:

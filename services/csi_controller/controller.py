@@ -1,17 +1,18 @@
 """The CSI Controller service: validate, convert, one verb of a storage backend, convert back.
 
 What is not here is answered UNIMPLEMENTED by the generated base class, and not declared. No state is kept: identities
-are computed, everything else is the storage backend's to tell. So CreateVolume cannot see that a volume was once asked
-for with other capabilities: every volume serves all those of `access.py`, whichever it was made for.
+are computed, everything else is the storage backend's to tell. What storage does not show - the placement, and whether
+a volume was made as raw block or for a file system - travels in the volume_context that the CO keeps and hands back:
+publish and ValidateVolumeCapabilities compare with it, a repeated CreateVolume has nothing to compare with.
 """
 
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from csi_controller.access import check_offered, choose_hostnqn, is_of_dpu
+from csi_controller.access import check_made_for, check_offered, choose_hostnqn, is_of_dpu
 from csi_controller.create import parse_create
-from csi_controller.parameters import PLACEMENT, check_context, parse_parameters
+from csi_controller.parameters import parse_context, parse_parameters
 from csi_controller.requests import find_backend, node_id_of, parse_volume_id, refuse_secrets, required
 from dpucsi import naming
 from dpucsi.aio import Operations
@@ -22,7 +23,7 @@ from dpucsi.csi.capabilities import Access, parse_capabilities, parse_capability
 from dpucsi.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 
 _RPC = csi_pb2.ControllerServiceCapability.RPC
-CAPABILITIES = (_RPC.CREATE_DELETE_VOLUME, _RPC.PUBLISH_UNPUBLISH_VOLUME)
+CAPABILITIES = (_RPC.CREATE_DELETE_VOLUME, _RPC.PUBLISH_UNPUBLISH_VOLUME, _RPC.SINGLE_NODE_MULTI_WRITER)
 
 
 class ControllerServicer(csi_pb2_grpc.ControllerServicer):
@@ -57,7 +58,7 @@ class ControllerServicer(csi_pb2_grpc.ControllerServicer):
             volume=csi_pb2.Volume(
                 volume_id=str(volume_id),
                 capacity_bytes=volume.size_bytes,
-                volume_context={PLACEMENT: wanted.placement},
+                volume_context=wanted.volume_context,
             )
         )
 
@@ -76,15 +77,9 @@ class ControllerServicer(csi_pb2_grpc.ControllerServicer):
         self, request: csi_pb2.ControllerPublishVolumeRequest, context: Any
     ) -> csi_pb2.ControllerPublishVolumeResponse:
         """The node's DPU may connect; the publish_context says how, the same one until it is unpublished."""
-        refuse_secrets(request.secrets)
-        volume_id = self._known(request.volume_id)
+        access = _publish_access(request)
+        volume_id = _known(request.volume_id)
         node = node_id_of(request.node_id)
-        access = _access(request)
-        check_context(request.volume_context)
-        if request.readonly:
-            raise InvalidArgumentError(
-                "readonly is set, but this plugin does not offer PUBLISH_READONLY; publish read-only on the node"
-            )
 
         def choose(volume: Volume) -> str:
             return choose_hostnqn(volume_id, volume, node, access)
@@ -115,7 +110,7 @@ class ControllerServicer(csi_pb2_grpc.ControllerServicer):
         """Confirms what CreateVolume would have accepted, for a volume that exists and has the parameters given."""
         refuse_secrets(request.secrets)
         required("volume_capabilities", request.volume_capabilities)
-        volume_id = self._known(request.volume_id)
+        volume_id = _known(request.volume_id)
         volume = await find_backend(self._backends, volume_id).get(volume_id.uuid)
         try:
             self._compare(request, volume_id, volume)
@@ -132,32 +127,44 @@ class ControllerServicer(csi_pb2_grpc.ControllerServicer):
     def _compare(
         self, request: csi_pb2.ValidateVolumeCapabilitiesRequest, volume_id: naming.VolumeId, volume: Volume
     ) -> None:
+        context = parse_context(request.volume_context)
         for access in parse_capabilities(request.volume_capabilities):
             check_offered(access)
-        placement = check_context(request.volume_context)
+            check_made_for(access, context.made_for)
         if request.mutable_parameters:
             raise InvalidArgumentError("mutable_parameters are not offered by this plugin")
         if not request.parameters:
             return
         named = {"backend": volume_id.backend, **request.parameters}
         asked = parse_parameters(named, self._backends)
-        if asked.backend != volume_id.backend or placement not in (None, asked.placement):
+        if asked.backend != volume_id.backend or context.placement not in (None, asked.placement):
             raise InvalidArgumentError(
-                f"volume {volume_id} has placement {placement}; the parameters say storage backend {asked.backend}, "
-                f"placement {asked.placement}"
+                f"volume {volume_id} has placement {context.placement}; the parameters say storage backend "
+                f"{asked.backend}, placement {asked.placement}"
             )
         volume.check_same(SizeRange(), asked.rest)
 
-    def _known(self, text: str) -> naming.VolumeId:
-        volume_id = parse_volume_id(text)
-        if volume_id is None:
-            raise NotFoundError(f"volume {text[: naming.VOLUME_ID_MAX]!r} does not exist: CreateVolume gave no such id")
-        return volume_id
+
+def _known(text: str) -> naming.VolumeId:
+    volume_id = parse_volume_id(text)
+    if volume_id is None:
+        raise NotFoundError(f"volume {text[: naming.VOLUME_ID_MAX]!r} does not exist: CreateVolume gave no such id")
+    return volume_id
 
 
-def _access(request: csi_pb2.ControllerPublishVolumeRequest) -> Access:
+def _publish_access(request: csi_pb2.ControllerPublishVolumeRequest) -> Access:
+    """What the request itself must be, whatever exists: INVALID_ARGUMENT comes before NOT_FOUND."""
+    refuse_secrets(request.secrets)
+    required("volume_id", request.volume_id)
+    required("node_id", request.node_id)
     if not request.HasField("volume_capability"):
         raise InvalidArgumentError("volume_capability is missing; give the one that the volume will be used with")
+    context = parse_context(request.volume_context)
+    if request.readonly:
+        raise InvalidArgumentError(
+            "readonly is set, but this plugin does not offer PUBLISH_READONLY; publish read-only on the node"
+        )
     access = parse_capability(request.volume_capability)
     check_offered(access)
+    check_made_for(access, context.made_for)
     return access

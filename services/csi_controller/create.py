@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from csi_controller.access import check_offered
-from csi_controller.parameters import parse_parameters
+from csi_controller.access import check_offered, kind_of
+from csi_controller.parameters import make_context, parse_parameters
 from csi_controller.requests import refuse_secrets, required
 from dpucsi.api.csi.v1 import csi_pb2
 from dpucsi.backends import SizeRange, StorageBackend
@@ -21,8 +21,8 @@ class CreateRequest:
 
     backend: str
     size: SizeRange
-    placement: str
     parameters: Mapping[str, str]
+    volume_context: dict[str, str]
 
 
 def parse_create(request: csi_pb2.CreateVolumeRequest, backends: Mapping[str, StorageBackend]) -> CreateRequest:
@@ -38,7 +38,8 @@ def parse_create(request: csi_pb2.CreateVolumeRequest, backends: Mapping[str, St
     _refuse_unoffered(request)
     parameters = parse_parameters(request.parameters, backends)
     size = _size(request, minimum=XFS_MINIMUM if any(access.fs_type == "xfs" for access in accesses) else 0)
-    return CreateRequest(parameters.backend, size, parameters.placement, parameters.rest)
+    context = make_context(parameters.placement, kind_of(accesses[0]))
+    return CreateRequest(parameters.backend, size, parameters.rest, context)
 
 
 def _check_name(name: str) -> None:
