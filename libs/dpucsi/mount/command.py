@@ -76,6 +76,7 @@ async def _run(argv: Sequence[str], keep_running: bool) -> Ended:
         if not keep_running:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
+            await process.wait()
         raise
     code = process.returncode
     log.debug("program ended", program=os.path.basename(argv[0]), code=code)  # noqa: PTH119  # a word, not a path

@@ -1,0 +1,31 @@
+import os
+import subprocess
+
+import pytest
+
+
+@pytest.fixture
+def loop(tmp_path):
+    """Makes loop devices over files; takes all of them away again."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: loop devices")
+    made = []
+
+    def make(file):
+        command = ["losetup", "--find", "--show", str(file)]
+        made.append(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
+        return made[-1]
+
+    yield make
+    for device in made:
+        subprocess.run(["losetup", "-d", device], check=True)
+    assert str(tmp_path) not in subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture
+def blank(tmp_path):
+    """A sparse file of 64 MiB."""
+    file = tmp_path / "disk"
+    with file.open("wb") as disk:
+        disk.truncate(64 << 20)
+    return file
