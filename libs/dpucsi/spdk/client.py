@@ -95,7 +95,7 @@ class SpdkClient:
 
     @property
     def trace(self) -> Trace | None:
-        """Records every call from now on, while it is set."""
+        """Records every call of callers from now on, while it is set."""
         return self._trace
 
     @trace.setter
@@ -153,13 +153,11 @@ class SpdkClient:
             await self._changed.wait()
 
     async def _connected(self) -> Connection:
-        while self._connection is None or self._connection.reason:
-            if self._closed:
-                raise UnavailableError(f"{self}: {self._reason}")
+        while not self._closed:
+            if self._connection is not None and not self._connection.reason:
+                return self._connection
             await self._changed.wait()
-        if self._closed:
-            raise UnavailableError(f"{self}: {self._reason}")
-        return self._connection
+        raise UnavailableError(f"{self}: {self._reason}")
 
     def _late(self, method: str, allowed: float) -> DpucsiError:
         if self._connection is None:
@@ -197,7 +195,7 @@ class SpdkClient:
 
     async def _connect(self) -> Connection:
         """A connection that has answered; from then on it is open to callers."""
-        connection = await self._endpoint.open(lambda: Connection(self._label, self._ids, self._window, self._trace))
+        connection = await self._endpoint.open(lambda: Connection(self._label, self._ids, self._window))
         try:
             # Three questions in one write: one look of SPDK.
             version, methods, sighting = await asyncio.gather(
@@ -207,10 +205,11 @@ class SpdkClient:
             connection.end("its first questions were not answered")
             raise
         self.version, self.methods = version, methods
-        self._lineage.see(sighting, asyncio.get_running_loop().time())
+        instance = self._lineage.see(sighting, asyncio.get_running_loop().time())
+        connection.trace = self._trace
         self._connection = connection
         self._announce()
-        log.info("SPDK connected", spdk=self._label, version=str(version), pid=sighting.pid, instance=self.instance)
+        log.info("SPDK connected", spdk=self._label, version=str(version), pid=instance.pid, instance=instance.number)
         return connection
 
     def _away(self, reason: str) -> None:

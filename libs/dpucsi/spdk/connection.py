@@ -34,9 +34,9 @@ class _Request:
 class Connection(asyncio.Protocol):
     """`window` requests are in flight at most; the others wait for their turn in the order in which they came."""
 
-    def __init__(self, spdk: str, ids: Iterator[int], window: int, trace: Trace | None = None) -> None:
+    def __init__(self, spdk: str, ids: Iterator[int], window: int) -> None:
         self.spdk = spdk  # what errors and logs call the far side
-        self.trace = trace
+        self.trace: Trace | None = None
         self.lost = asyncio.Event()
         self.reason = ""  # why it was lost
         self.heard_at = 0.0  # loop time of the last bytes
