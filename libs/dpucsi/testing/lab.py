@@ -162,11 +162,13 @@ class Lab:
         return [sys.executable, "-m", module, "--listen", self.endpoint(name), *own[name]]
 
     def _driver(self) -> list[str]:
-        return {
-            "emulated": ["--driver-folder", str(self.root / "card")],
-            "vfio-user": ["--driver-folder", str(self.root / "vfio")],
-            "nvmf-tcp": ["--driver-address", f"127.0.0.1:{self.front_end_port}"],
+        functions = ",".join(text.partition("=")[0] for text in (SHARED_FUNCTION, *EXCLUSIVE_FUNCTIONS))
+        options = {
+            "emulated": [f"card={self.root / 'card'}"],
+            "vfio-user": [f"directory={self.root / 'vfio'}"],
+            "nvmf-tcp": ["address=127.0.0.1", f"base_port={self.front_end_port}", f"functions={functions}"],
         }[self.driver]
+        return [word for text in options for word in ("--driver-option", text)]
 
     def _write_storage_config(self) -> None:
         disk = {"name": "disk0", "filename": str(self.root / "storage" / "disk0.img"), "block_size": 4096}
