@@ -28,13 +28,13 @@ def size(required: int = 0, limit: int = 0) -> csi_pb2.CapacityRange:
 
 
 def create(**fields: Any) -> csi_pb2.CreateVolumeRequest:
-    fields = {
+    wanted: dict[str, Any] = {
         "name": f"pvc-{uuid4()}",
         "capacity_range": size(64 * MIB),
         "volume_capabilities": [mount()],
         "parameters": {"backend": "pool-a"},
     } | fields
-    return csi_pb2.CreateVolumeRequest(**{key: value for key, value in fields.items() if value is not None})
+    return csi_pb2.CreateVolumeRequest(**{key: value for key, value in wanted.items() if value is not None})
 
 
 def node() -> str:
@@ -42,6 +42,6 @@ def node() -> str:
 
 
 def publish(volume_id: str, node_id: str | None = None, **fields: Any) -> csi_pb2.ControllerPublishVolumeRequest:
-    fields = {"node_id": node() if node_id is None else node_id, "volume_capability": mount()} | fields
-    wanted = {key: value for key, value in fields.items() if value is not None}
-    return csi_pb2.ControllerPublishVolumeRequest(volume_id=volume_id, **wanted)
+    wanted: dict[str, Any] = {"node_id": node() if node_id is None else node_id, "volume_capability": mount()} | fields
+    given = {key: value for key, value in wanted.items() if value is not None}
+    return csi_pb2.ControllerPublishVolumeRequest(volume_id=volume_id, **given)

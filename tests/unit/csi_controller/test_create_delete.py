@@ -18,7 +18,7 @@ from dpucsi.testing.fake_backend import FakeBackend
 def refusal(call: Callable[..., Any], request: Message) -> tuple[str, str]:
     with pytest.raises(grpc.RpcError) as failed:
         call(request, timeout=10)
-    return failed.value.code().name, failed.value.details()
+    return failed.value.code().name, failed.value.details() or ""
 
 
 def test_create_derives_the_identity_from_cluster_and_name(grpc_stub: Any, pool: FakeBackend) -> None:
