@@ -50,9 +50,9 @@ class Record:
         try:
             fields = json.loads(value)
             spec = fields["spec"]
-            paths = tuple(TargetPath(**path) for path in spec.pop("paths"))
+            paths = tuple(TargetPath(**path) for path in spec["paths"])
             return cls(
-                spec=AttachSpec(**{**spec, "uuid": UUID(spec["uuid"])}, paths=paths),
+                spec=AttachSpec(**{**spec, "uuid": UUID(spec["uuid"]), "paths": paths}),
                 placement=Placement(fields["placement"]),
                 slot=Slot(HostFunction.parse(fields["slot"]["function"]), int(fields["slot"]["nsid"])),
                 state=State(fields["state"]),

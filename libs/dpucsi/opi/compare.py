@@ -32,7 +32,9 @@ def _differences(wanted: Message, found: Message, prefix: str) -> Iterator[str]:
         there = getattr(found, field.name)
         if field.type == FieldDescriptor.TYPE_MESSAGE and not _is_wrapper(value):
             yield from _differences(value, there, f"{where}.")
-        elif _absent(found, field) or _folded(field, value) != _folded(field, there):
+        elif _absent(found, field):
+            yield f"{where} is absent, wanted {_shown(field, value)}"
+        elif _folded(field, value) != _folded(field, there):
             yield f"{where} is {_shown(field, there)}, wanted {_shown(field, value)}"
 
 

@@ -113,10 +113,11 @@ class FakeOpi:
             held = self.holds.get(len(self.calls))
             if held and not held.after:
                 await held.pause()
-            result = behaviour(request)
-            if held and held.after:
-                await held.pause()
-            return result
+            try:
+                return behaviour(request)
+            finally:
+                if held and held.after:
+                    await held.pause()
 
         return answer
 

@@ -2,10 +2,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.unit.volume_attacher.lab import Bench
 
 from dpucsi.testing.fake_opi import FakeOpi
-
-from tests.unit.volume_attacher.lab import Bench
 
 
 @pytest.fixture

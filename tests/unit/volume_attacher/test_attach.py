@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from tests.unit.volume_attacher.lab import BOOT, EXCLUSIVE, NEXT_BOOT, SHARED, Bench, volume
 
 from dpucsi import naming
 from dpucsi.aio import wait_until
@@ -16,8 +17,6 @@ from dpucsi.errors import (
 )
 from volume_attacher.record import State
 from volume_attacher.slots import Placement, Slot
-
-from tests.unit.volume_attacher.lab import BOOT, EXCLUSIVE, NEXT_BOOT, SHARED, Bench, volume
 
 NAMESPACE = f"nvmeSubsystems/{SHARED}/nvmeNamespaces/vol-{volume(1)}"
 
