@@ -51,7 +51,7 @@ async def running_bridge(config: Config, driver: DpuDriver) -> AsyncIterator[Bri
     namespaces = NamespaceKind(client, objects)
     # Parents and references first: an object that is loaded finds what it depends on.
     objects.load((remote_controllers, paths, subsystems, namespaces, controllers))
-    preparation = Preparation(client, driver.transports(), _initiator_options(config))
+    preparation = Preparation(client, driver.transports(), _initiator_options(config), config.spdk_timeout)
     realiser = Realiser(client, preparation)
     operations = Operations(config.operation_limit)
     engine = Engine(client, objects, realiser, operations)

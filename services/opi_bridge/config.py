@@ -20,7 +20,7 @@ class Config(ServiceConfig):
         default=(),
     )
     spdk_timeout: float = option(
-        "seconds for one SPDK call; a healthy attach with authentication takes 2, one to a dead address much longer",
+        "seconds for one SPDK call, waiting for SPDK to come back included; below --operation-limit",
         default=30.0,
     )
     reconcile_interval: float = option(
@@ -51,7 +51,9 @@ class Config(ServiceConfig):
     )
 
     def __post_init__(self) -> None:
-        """SPDK refuses these with "Invalid argument" at each attach; better once, in words."""
+        """What SPDK would refuse at each attach with "Invalid argument" is refused once, in words."""
+        if self.spdk_timeout >= self.operation_limit:
+            raise InvalidArgumentError("--spdk-timeout must be below --operation-limit")
         bounded = self.ctrlr_loss_timeout >= 0
         if self.reconnect_delay < 1:
             raise InvalidArgumentError("--reconnect-delay must be at least 1 second")

@@ -12,7 +12,6 @@ from dpucsi.spdk.nvme import bdev_nvme_set_options
 from dpucsi.spdk.nvmf import nvmf_create_transport, nvmf_get_transports
 from opi_bridge.views import Snapshot
 
-WAIT_S = 30.0
 log = structlog.get_logger(__name__)
 
 
@@ -26,12 +25,18 @@ class InitiatorOptions:
 
 
 class Preparation:
-    """Knows which SPDK process is prepared; everybody who makes something in SPDK waits for that here."""
+    """Knows which SPDK process is prepared; everybody who makes something in SPDK waits here for that.
 
-    def __init__(self, client: SpdkClient, transports: tuple[str, ...], options: InitiatorOptions) -> None:
+    `wait_s`: for how long, in seconds; below the limit of an operation, or the limit cuts it off without a reason.
+    """
+
+    def __init__(
+        self, client: SpdkClient, transports: tuple[str, ...], options: InitiatorOptions, wait_s: float
+    ) -> None:
         self._client = client
         self._transports = transports
         self._options = options
+        self._wait_s = wait_s
         self._prepared = asyncio.Event()
         self.instance: Instance | None = None
 
@@ -41,7 +46,7 @@ class Preparation:
 
     async def done(self) -> Instance:
         """The prepared process, waited for. Raises UnavailableError."""
-        allowed = remaining(WAIT_S)
+        allowed = remaining(self._wait_s)
         try:
             async with asyncio.timeout(allowed):
                 while self.instance is None or self.instance != self._client.instance:
