@@ -60,6 +60,13 @@ def grpc_create_channel(grpc_server: AioServerThread):
 
 
 @pytest.fixture
+def grpc_channel(grpc_create_channel) -> Iterator[grpc.Channel]:
+    """pytest-grpc's own lives as long as the module; here every test has a service of its own."""
+    with grpc_create_channel() as channel:
+        yield channel
+
+
+@pytest.fixture
 def grpc_stub_cls():
     return attacher_pb2_grpc.AttacherServiceStub
 
