@@ -1,11 +1,5 @@
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from rig import am_root, make_rig
+from tests.unit.csi_node_host.rig import am_root, make_rig
 
 
 @pytest.fixture

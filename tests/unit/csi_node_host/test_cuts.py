@@ -4,7 +4,7 @@ import asyncio
 import types
 
 import pytest
-from rig import VOLUME, mounts_under
+from tests.unit.csi_node_host.rig import VOLUME, mounts_under
 
 from csi_node_host.publish import publish, unpublish
 from csi_node_host.requests import parse_publish, parse_stage

@@ -2,7 +2,7 @@ import os
 import stat
 
 import pytest
-from rig import VOLUME, Modes, mounts_under
+from tests.unit.csi_node_host.rig import VOLUME, Modes, mounts_under
 
 from dpucsi.api.csi.v1 import csi_pb2
 from dpucsi.errors import AlreadyExistsError, FailedPreconditionError

@@ -2,7 +2,7 @@ import asyncio
 import os
 
 import pytest
-from test_find import FUNCTION, UUID_A, WANT, add, tree  # noqa: F401  # the fixture
+from tests.unit.nvme.test_find import FUNCTION, UUID_A, WANT, add, tree  # noqa: F401  # the fixture
 
 from dpucsi.errors import FailedPreconditionError, TimedOutError
 from dpucsi.nvme import Sysfs

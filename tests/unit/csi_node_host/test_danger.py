@@ -1,0 +1,446 @@
+"""Where data gets lost in other drivers: wrong disks, unreadable disks, cut formatting, lost records, dead devices."""
+
+import hashlib
+import os
+import subprocess
+from dataclasses import replace
+
+import pytest
+from tests.unit.csi_node_host.rig import OTHER, VOLUME, mounts_under
+
+from csi_node_host.record import State
+from dpucsi.errors import (
+    AlreadyExistsError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+    TimedOutError,
+    UnavailableError,
+)
+from dpucsi.model import HostDisk
+
+
+def digest(file):
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def promise_size(size):
+    def promise(disk):
+        disk.size_bytes = size
+
+    return promise
+
+
+def promise_nsid(disk):
+    disk.nsid += 1
+
+
+def promise_address(disk):
+    disk.pci_address = "0000:3b:00.7"
+
+
+def promise_nguid(disk):
+    disk.nguid = "f" * 32
+
+
+def promise_other_volume(disk):
+    disk.uuid = str(OTHER.uuid)
+
+
+@pytest.mark.parametrize(
+    ("promise", "words"),
+    [
+        (promise_size(65 << 20), "at least 68157440"),
+        (promise_nsid, "nsid 1 instead of 2"),
+        (promise_address, "0000:3b:00.7"),
+        (promise_nguid, "nguid"),
+        (promise_other_volume, "wanted uuid 11111111"),
+    ],
+)
+async def test_a_disk_that_is_not_the_promised_one_is_not_touched(rig, promise, words):
+    before = digest(rig.file())
+    rig.dpu.promise = promise
+    with pytest.raises((FailedPreconditionError, UnavailableError), match=words):
+        await rig.stage()
+    assert digest(rig.file()) == before and mounts_under(rig.root) == []
+    await rig.unstage()
+    assert rig.dpu.attached == {}
+
+
+async def test_a_second_disk_with_the_uuid(rig):
+    rig.tree.add_disk(
+        "nvme7n1",
+        controllers=("nvme1",),
+        uuid=VOLUME.uuid,
+        nguid=VOLUME.uuid.hex,
+        nsid=9,
+        size_bytes=1 << 20,
+        dev=(7, 99),
+        multipath=True,
+    )
+    before = digest(rig.file())
+    with pytest.raises(FailedPreconditionError, match="2 disks claim"):
+        await rig.stage()
+    assert digest(rig.file()) == before
+    rig.tree.remove_disk("nvme7n1")
+    await rig.unstage()
+
+
+async def test_a_stale_device_node_leads_nowhere(rig):
+    os.mknod(rig.tree.dev / "nvme0n1", 0o060600, os.makedev(7, 99))
+    rig.dpu.plug = False
+    rig.tree.add_disk(
+        "nvme0n1",
+        controllers=("nvme1",),
+        uuid=VOLUME.uuid,
+        nguid=VOLUME.uuid.hex,
+        nsid=1,
+        size_bytes=64 << 20,
+        dev=(7, 98),
+        node=False,
+    )
+    with pytest.raises(FailedPreconditionError, match="7:99 while"):
+        await rig.stage()
+    rig.tree.remove_disk("nvme0n1")
+    await rig.unstage()
+
+
+async def test_an_unreadable_disk_is_never_formatted(rig):
+    await rig.stage(fs_type="block")
+    await rig.unstage()
+    file = rig.file()
+    real_plug = rig.dpu._plug
+
+    async def plug_then_lose_the_bytes(*arguments):
+        plugged = await real_plug(*arguments)
+        os.truncate(file, 4096)
+        return plugged
+
+    rig.dpu._plug = plug_then_lose_the_bytes
+    with pytest.raises(UnavailableError, match="cannot be read"):
+        await rig.stage()
+    assert rig.record().state is State.ATTACHING
+    assert not any(file.read_bytes())
+    await rig.unstage()
+
+
+def partitioned(file):
+    with file.open("r+b") as disk:
+        disk.seek(446)
+        disk.write(bytes([0, 0, 2, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 16, 0, 0]) + bytes(48) + b"\x55\xaa")
+
+
+def with_program(*command):
+    def fill(file):
+        subprocess.run([*command, str(file)], check=True, capture_output=True)
+
+    return fill
+
+
+@pytest.mark.parametrize(
+    ("fill", "words"),
+    [
+        (partitioned, "dos partition table"),
+        (with_program("mkswap"), "swap"),
+        (with_program("mkfs.ext2", "-q"), "carries ext2"),
+    ],
+)
+async def test_foreign_content_is_never_formatted(rig, fill, words):
+    fill(rig.file())
+    before = digest(rig.file())
+    with pytest.raises(FailedPreconditionError, match=words):
+        await rig.stage()
+    assert digest(rig.file()) == before
+    await rig.unstage()
+
+
+@pytest.mark.parametrize("source", ["snapshot", "volume"])
+async def test_a_blank_clone_is_never_formatted(rig, source):
+    with pytest.raises(FailedPreconditionError, match="made from another one"):
+        await rig.stage(context={"dpucsi/content-source": source})
+    assert not any(rig.file().read_bytes())
+    await rig.unstage()
+
+
+async def set_state(rig, state):
+    await rig.site.volumes.put(replace(rig.record(), state=state))
+    await rig.restart()
+
+
+async def test_cut_after_the_record_formatting_a_blank_disk_is_formatted(rig):
+    await rig.stage(fs_type="block")
+    record = replace(rig.record(), access=replace(rig.record().access, fs_type="ext4"), state=State.FORMATTING)
+    await rig.site.volumes.put(record)
+    await rig.restart()
+    await rig.stage()
+    await rig.unstage()
+
+
+async def test_cut_after_the_record_formatting_content_is_kept(rig):
+    await rig.stage()
+    (rig.staging / "x").write_text("kept")
+    subprocess.run(["umount", str(rig.staging)], check=True)
+    await set_state(rig, State.FORMATTING)
+    await rig.stage()
+    assert (rig.staging / "x").read_text() == "kept"
+    await rig.unstage()
+
+
+@pytest.mark.parametrize("state", [State.FORMATTED, State.STAGED])
+async def test_blank_where_there_was_a_file_system_is_never_formatted(rig, state):
+    await rig.stage()
+    subprocess.run(["umount", str(rig.staging)], check=True)
+    plugged = rig.dpu.attached[str(VOLUME)]
+    subprocess.run(["wipefs", "-qa", plugged.loop], check=True)
+    await set_state(rig, state)
+    with pytest.raises(FailedPreconditionError, match="carried ext4 before"):
+        await rig.stage()
+    await rig.unstage()
+
+
+async def test_after_a_reboot_the_same_stage_mounts_again(rig):
+    await rig.stage()
+    await rig.publish()
+    (rig.target / "x").write_text("kept")
+    for path in reversed(mounts_under(rig.root)):
+        subprocess.run(["umount", path], check=True)
+    await rig.restart(boot_id="boot-2")
+    assert rig.record().targets == {}
+    await rig.stage()
+    await rig.publish()
+    assert (rig.target / "x").read_text() == "kept"
+    await rig.unpublish()
+    await rig.unstage()
+
+
+# --- lost state file
+
+
+async def test_without_a_record_everything_can_be_taken_back(rig):
+    await rig.stage()
+    await rig.publish()
+    await rig.restart(lose_state=True)
+    with pytest.raises(FailedPreconditionError, match=str(rig.target)):
+        await rig.unstage()
+    await rig.stats()
+    await rig.unpublish()
+    await rig.unstage()
+    assert rig.dpu.attached == {} and mounts_under(rig.root) == []
+
+
+async def test_without_a_record_publish_goes_by_what_the_kernel_shows(rig):
+    await rig.stage()
+    await rig.restart(lose_state=True)
+    await rig.publish()
+    await rig.unpublish()
+    await rig.unstage()
+    with pytest.raises(FailedPreconditionError, match="not staged"):
+        await rig.publish()
+
+
+async def test_without_a_record_stage_keeps_what_is_mounted(rig):
+    await rig.stage()
+    (rig.staging / "x").write_text("kept")
+    await rig.restart(lose_state=True)
+    await rig.stage()
+    assert len(mounts_under(rig.root)) == 1 and (rig.staging / "x").read_text() == "kept"
+    await rig.unstage()
+
+
+async def test_without_a_record_and_without_the_dpu_nothing_is_called_done(rig):
+    await rig.stage()
+    await rig.restart(lose_state=True)
+    rig.dpu.on_call = unreachable
+    with pytest.raises(UnavailableError):
+        await rig.unstage()
+    rig.dpu.on_call = lambda name: None
+    await rig.unstage()
+    assert rig.dpu.attached == {}
+
+
+def unreachable(name):
+    raise UnavailableError(f"no DPU for {name}")
+
+
+# --- giving back
+
+
+async def test_the_slot_is_not_released_while_the_disk_is_seen(rig):
+    await rig.stage()
+    rig.site = replace(rig.site, disk_wait_s=0.1)
+    rig.servicer._site = rig.site
+    called = []
+    rig.dpu.on_call = called.append
+    rig.dpu.unplug = False
+    with pytest.raises(TimedOutError, match="slot on the DPU is not given back"):
+        await rig.unstage()
+    assert called == ["Detach"] and rig.record().state is State.UNSTAGING
+    rig.dpu.pull(rig.dpu.attached[str(VOLUME)])
+    await rig.unstage()
+    assert rig.dpu.attached == {} and rig.record() is None
+
+
+async def test_an_unconfirmed_attachment_is_finished_before_the_next_stage(rig):
+    await rig.stage()
+    await rig.unstage()
+    called = []
+    rig.dpu.on_call = called.append
+    await rig.site.dpu.attach(VOLUME, {"a": "b"}, "shared")
+    await rig.site.dpu.detach(VOLUME)  # and nobody released it: this Host's records were lost in between
+    called.clear()
+    await rig.stage()
+    assert called == ["Attach", "ListAttachments", "Detach", "Release", "Attach"]
+    await rig.unstage()
+
+
+async def test_unstage_while_the_dpu_is_away_is_resumed(rig):
+    await rig.stage()
+    rig.dpu.on_call = unreachable
+    with pytest.raises(UnavailableError):
+        await rig.unstage()
+    assert mounts_under(rig.root) == []
+    rig.dpu.on_call = lambda name: None
+    await rig.restart()
+    await rig.unstage()
+    assert rig.dpu.attached == {}
+
+
+async def test_a_mount_in_another_namespace_holds_the_disk(rig):
+    await rig.stage()
+    holder = subprocess.Popen(["unshare", "-m", "sh", "-c", "echo up; exec cat"], stdin=-1, stdout=-1)
+    holder.stdout.readline()
+    try:
+        with pytest.raises(FailedPreconditionError, match="another mount namespace"):
+            await rig.unstage()
+        assert str(VOLUME) in rig.dpu.attached
+    finally:
+        holder.communicate()
+    await rig.unstage()
+
+
+async def test_busy_is_named(rig):
+    await rig.stage()
+    with (rig.staging / "open").open("w"), pytest.raises(FailedPreconditionError, match="could not be unmounted"):
+        await rig.unstage()
+    await rig.unstage()
+
+
+async def test_a_disk_that_died_under_its_mount(rig):
+    await rig.stage()
+    await rig.publish()
+    plugged = rig.dpu.attached[str(VOLUME)]
+    rig.dpu.pull(plugged)
+    os.truncate(rig.file(), 0)
+    with pytest.raises(FailedPreconditionError, match="not there any more"):
+        await rig.publish(target=rig.root / "pods" / "second")
+    with pytest.raises(UnavailableError, match="gone"):
+        await rig.stats()
+    await rig.unpublish()
+    await rig.unstage()
+    assert rig.dpu.attached == {} and mounts_under(rig.root) == []
+
+
+# --- paths
+
+
+async def test_staging_path_is_a_file(rig):
+    file = rig.root / "file"
+    file.write_text("")
+    with pytest.raises(InvalidArgumentError, match="not a folder"):
+        await rig.stage(path=file)
+    with pytest.raises(FailedPreconditionError, match="does not exist"):
+        await rig.stage(path=rig.root / "nowhere")
+    assert rig.record() is None and rig.dpu.attached == {}
+
+
+async def test_staging_path_of_another_volume(rig):
+    await rig.stage()
+    with pytest.raises(FailedPreconditionError, match=str(VOLUME)):
+        await rig.stage(volume=OTHER)
+    await rig.unstage()
+
+
+@pytest.mark.parametrize("fs_type", ["ext4", "block"])
+async def test_something_else_is_mounted_in_the_way(rig, fs_type):
+    for path in (rig.staging, rig.target):
+        path.mkdir(exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(path)], check=True)
+    with pytest.raises(FailedPreconditionError, match="tmpfs"):
+        await rig.stage(fs_type=fs_type)
+    with pytest.raises(FailedPreconditionError, match="tmpfs"):
+        await rig.unstage()
+    subprocess.run(["umount", str(rig.staging)], check=True)
+    await rig.stage(fs_type=fs_type)
+    with pytest.raises(FailedPreconditionError, match="tmpfs"):
+        await rig.publish(fs_type=fs_type)
+    with pytest.raises(FailedPreconditionError, match="left alone"):
+        await rig.unpublish()
+    with pytest.raises(NotFoundError):
+        await rig.stats()
+    subprocess.run(["umount", str(rig.target)], check=True)
+    await rig.unstage()
+
+
+async def test_the_other_volume_is_never_unmounted(rig):
+    other_staging = rig.root / "other"
+    other_staging.mkdir()
+    await rig.stage()
+    await rig.stage(volume=OTHER, path=other_staging)
+    await rig.publish()
+    with pytest.raises(FailedPreconditionError, match="not volume"):
+        await rig.unpublish(volume=OTHER)
+    with pytest.raises(FailedPreconditionError, match="unstage it there"):
+        await rig.unstage(volume=OTHER)
+    with pytest.raises(NotFoundError):
+        await rig.stats(volume=OTHER)
+    await rig.unpublish()
+    await rig.unstage()
+    await rig.unstage(volume=OTHER, path=other_staging)
+
+
+async def test_a_target_that_holds_files_is_left_alone(rig):
+    await rig.stage()
+    rig.target.mkdir()
+    (rig.target / "x").write_text("somebody's")
+    with pytest.raises(FailedPreconditionError, match="holds files"):
+        await rig.unpublish()
+    assert (rig.target / "x").read_text() == "somebody's"
+    await rig.unstage()
+
+
+async def test_targets_of_the_wrong_kind(rig):
+    await rig.stage()
+    rig.target.write_text("")
+    with pytest.raises(FailedPreconditionError, match="wanted a folder"):
+        await rig.publish()
+    with pytest.raises(FailedPreconditionError, match="No such file"):
+        await rig.publish(target=rig.root / "no" / "parent")
+    await rig.unstage()
+
+
+async def test_publish_as_something_else_than_staged(rig):
+    await rig.stage()
+    for other in ({"fs_type": "block"}, {"fs_type": "xfs"}, {"flags": ["noatime"]}):
+        with pytest.raises(FailedPreconditionError, match="staged as"):
+            await rig.publish(**other)
+    await rig.unstage()
+    with pytest.raises(FailedPreconditionError, match="NodeStageVolume first"):
+        await rig.publish()
+
+
+async def test_unknown_volumes(rig):
+    await rig.unstage()
+    await rig.unpublish()
+    with pytest.raises(NotFoundError):
+        await rig.stats()
+
+
+async def test_a_record_survives_as_it_was_written(rig):
+    await rig.stage(context={"placement": "exclusive"}, flags=["noatime"])
+    before = rig.record()
+    assert before.disk == HostDisk(VOLUME.uuid, VOLUME.uuid.hex, 1, rig.dpu.size_bytes, "0000:3b:00.0")
+    await rig.restart()
+    assert rig.record() == before
+    with pytest.raises(AlreadyExistsError):
+        await rig.stage()
+    await rig.unstage()
