@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -179,7 +180,7 @@ async def test_get_shows_what_works_now(desk: Desk) -> None:
     assert (await desk.engine.get(desk.kind, request)).status.firmware_revision == "down"
 
 
-async def update(desk: Desk, *paths: str, allow_missing: bool = False, **spec: str) -> pb.NvmeSubsystem:
+async def update(desk: Desk, *paths: str, allow_missing: bool = False, **spec: Any) -> pb.NvmeSubsystem:
     subsystem = pb.NvmeSubsystem(name=NAME, spec=pb.NvmeSubsystemSpec(**spec))
     mask = FieldMask(paths=paths)
     request = pb.UpdateNvmeSubsystemRequest(nvme_subsystem=subsystem, update_mask=mask, allow_missing=allow_missing)
@@ -250,7 +251,7 @@ async def test_page_that_cannot_be(desk: Desk, size: int, token: str) -> None:
 @pytest.mark.parametrize("awaits", AWAITS)
 @pytest.mark.parametrize("verb", ["create", "delete"])
 async def test_death_at_every_await(tmp_path: Path, verb: str, awaits: int) -> None:
-    """The next life on the same state file: the repeated call ends as if nothing had happened, and one of it is left."""
+    """The next life on the same state file: the repeated call ends as if nothing had happened."""
     far = FarSide()
     life = Desk(tmp_path / "state.db", far)
     if verb == "delete":

@@ -70,12 +70,12 @@ def grpc_create_channel(grpc_server: AioServerThread) -> Callable[..., grpc.Chan
 
 
 @pytest.fixture(scope="module")
-def frontend(grpc_channel: grpc.Channel) -> frontend_nvme_pb2_grpc.FrontendNvmeServiceStub:
+def frontend(grpc_channel: Any) -> Any:
     return frontend_nvme_pb2_grpc.FrontendNvmeServiceStub(grpc_channel)
 
 
 @pytest.fixture(scope="module")
-def remote(grpc_channel: grpc.Channel) -> backend_nvme_pb2_grpc.NvmeRemoteControllerServiceStub:
+def remote(grpc_channel: Any) -> Any:
     return backend_nvme_pb2_grpc.NvmeRemoteControllerServiceStub(grpc_channel)
 
 
@@ -93,7 +93,7 @@ def parent(remote: Any) -> str:
 def refusal(call: Callable[..., Any], request: Any) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.RpcError) as refused:
         call(request)
-    return refused.value.code(), refused.value.details()
+    return refused.value.code(), refused.value.details() or ""
 
 
 SUBSYSTEMS: list[tuple[dict[str, Any], grpc.StatusCode, str]] = [
@@ -137,10 +137,9 @@ PATHS: list[tuple[dict[str, Any], dict[str, Any], grpc.StatusCode, str]] = [
 def test_path(
     remote: Any, parent: str, fields: dict[str, Any], fabrics: dict[str, Any], code: grpc.StatusCode, word: str
 ) -> None:
-    spec = {"trsvcid": 4420, "subnqn": NQN, "adrfam": IPV4} | fabrics
-    path = remote_pb.NvmePath(
-        **({"trtype": TCP, "traddr": "192.0.2.9", "fabrics": remote_pb.FabricsPath(**spec)} | fields)
-    )
+    spec: dict[str, Any] = {"trsvcid": 4420, "subnqn": NQN, "adrfam": IPV4} | fabrics
+    given: dict[str, Any] = {"trtype": TCP, "traddr": "192.0.2.9", "fabrics": remote_pb.FabricsPath(**spec)}
+    path = remote_pb.NvmePath(**(given | fields))
     found, details = refusal(remote.CreateNvmePath, remote_pb.CreateNvmePathRequest(parent=parent, nvme_path=path))
     assert found is code, details
     assert word in details
