@@ -51,7 +51,7 @@ def storage(kind: str, folder: Path) -> Iterator[Spdk]:
         asyncio.run(up())
         yield spdk
     finally:
-        spdk.process.stop()
+        spdk.process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def dpus(kind: str, folder: Path, storage: Spdk) -> Iterator[list[Spdk]]:
         yield spdks
     finally:
         for spdk in spdks:
-            spdk.process.stop()
+            spdk.process.kill()
 
 
 @pytest.fixture(scope="module")

@@ -150,8 +150,11 @@ async def test_a_session_that_will_not_end_is_never_a_success(
     assert [goes.owns(nqn) for nqn in volume.leaving] == [True]
     with pytest.raises(TimedOutError):  # nor the next time, when the allow-list has nothing of it
         await backend.revoke(uuid, goes.owns)
-    node.sessions[naming.subnqn(uuid)] = []
-    await backend.revoke(uuid, goes.owns)
+    assert not any(goes.owns(nqn) for nqn in (await backend.get(uuid)).hosts)
+    node.loyal = False
+    await backend.revoke(uuid, goes.owns)  # cuts off the session that has no permission to take away
+    volume = await backend.get(uuid)
+    assert ([stays.owns(nqn) for nqn in volume.hosts], volume.leaving) == ([True], ())
 
 
 async def test_a_subsystem_that_will_not_go_is_never_a_success(backend: SpdkLvolBackend, node: StorageScript) -> None:
