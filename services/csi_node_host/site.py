@@ -1,6 +1,7 @@
 """Where the verbs work: this Host's kernel, its DPU and the records; and which mounts are a volume's."""
 
 import os
+import re
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from dpucsi.nvme import Disk, Sysfs, find_disk, verify
 
 Device = tuple[str, int, int]  # name in /dev, major, minor
 _DELETED = "//deleted"  # how mountinfo ends the root of a bind mount whose source was removed
+_DEAD_NODE = re.compile(r"/nvme\d+n\d+//deleted$")
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ def check_ours(site: Site, volume_id: VolumeId, of: Device | None, mounts: Seque
     """
     living = {disk.dev for disk in site.sysfs.disks()}
     for mount in mounts:
-        dead = mount.source.startswith(f"{site.dev_root}/nvme") and mount.dev not in living
+        dead_file_system = mount.source.startswith(f"{site.dev_root}/nvme") and mount.dev not in living
+        dead = dead_file_system or bool(_DEAD_NODE.search(mount.root))
         if not (shows(mount, of) if of else dead):
             raise FailedPreconditionError(
                 f"what is mounted at {mount.path} is {mount}, not volume {volume_id}"

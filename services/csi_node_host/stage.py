@@ -10,7 +10,13 @@ from csi_node_host.record import State, Volume
 from csi_node_host.site import Site, device
 from csi_node_host.unstage import finish_unstage, wait_and_release
 from dpucsi.csi.capabilities import Access
-from dpucsi.errors import AlreadyExistsError, FailedPreconditionError, InvalidArgumentError, UnavailableError
+from dpucsi.errors import (
+    AlreadyExistsError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    ResourceExhaustedError,
+    UnavailableError,
+)
 from dpucsi.model import HostDisk
 from dpucsi.mount.decide import Action, decide
 from dpucsi.mount.device import set_read_only
@@ -50,7 +56,9 @@ async def stage(site: Site, wanted: Staging) -> None:
     check_staging_path(site, wanted)
     if volume is None:
         volume = await site.volumes.put(_intent(wanted))
-    promise = await _attach(site, wanted)
+        promise = await _attach_first(site, wanted)
+    else:
+        promise = await _attach(site, wanted)
     disk = await wait_for_disk(site.sysfs, site.dev_root, promise, timeout_s=site.disk_wait_s)
     check_writable(disk, volume)
     volume = replace(volume, disk=promise, device=device(disk))
@@ -97,7 +105,10 @@ def is_staged(site: Site, volume: Volume) -> bool:
     """Whether nothing is left to do, as sysfs and mountinfo show it; needs no DPU."""
     if volume.state is not State.STAGED or volume.disk is None or volume.device is None:
         return False
-    disk = site.verified(volume.disk)
+    try:
+        disk = site.verified(volume.disk)
+    except FailedPreconditionError:
+        return False  # it may come back by attaching; what contradicts is said when it is waited for
     if volume.access.block:
         return device(disk) == volume.device
     at = mounts_at(Path(volume.staging_path), read_mounts())
@@ -129,6 +140,15 @@ def check_nothing_mounted(volume: Volume) -> None:
         raise FailedPreconditionError(
             f"{at[-1]} is in the way of raw volume {volume.volume_id}; unmount it or use another path"
         )
+
+
+async def _attach_first(site: Site, wanted: Staging) -> HostDisk:
+    """Where the DPU says for good that it did nothing, the record that this very call made goes too."""
+    try:
+        return await _attach(site, wanted)
+    except (InvalidArgumentError, ResourceExhaustedError):
+        await site.volumes.remove(wanted.volume_id)
+        raise
 
 
 async def _attach(site: Site, wanted: Staging) -> HostDisk:

@@ -17,15 +17,10 @@ class Uevents:
         self._came = asyncio.Event()
 
     def drain(self) -> None:
-        """Takes everything that came; an overrun (ENOBUFS) is news too."""
-        with contextlib.suppress(BlockingIOError):
+        """Takes everything that came, until there is no more (EAGAIN) or too much came (ENOBUFS), which is news too."""
+        with contextlib.suppress(OSError):
             while True:
-                try:
-                    self._listener.recv(65536)
-                except BlockingIOError:
-                    raise
-                except OSError:
-                    break
+                self._listener.recv(65536)
         self._came.set()
 
     async def next(self, timeout_s: float) -> None:

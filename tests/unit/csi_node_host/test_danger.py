@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.unit.csi_node_host.rig import OTHER, VOLUME, mounts_under
@@ -14,6 +15,7 @@ from dpucsi.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
+    ResourceExhaustedError,
     TimedOutError,
     UnavailableError,
 )
@@ -338,6 +340,52 @@ async def test_a_disk_that_died_under_its_mount(rig):
     await rig.unpublish()
     await rig.unstage()
     assert rig.dpu.attached == {} and mounts_under(rig.root) == []
+
+
+@pytest.mark.parametrize("refusal", [InvalidArgumentError, ResourceExhaustedError])
+async def test_what_the_dpu_refuses_for_good_changes_nothing(rig, refusal):
+    def refuse(name):
+        raise refusal("no")
+
+    rig.dpu.on_call = refuse
+    with pytest.raises(refusal):
+        await rig.stage()
+    assert rig.record() is None
+    await rig.restart()
+    assert rig.record() is None
+
+
+async def test_a_raw_disk_that_died_without_a_record(rig):
+    await rig.stage(fs_type="block")
+    await rig.publish(fs_type="block")
+    rig.dpu.pull(rig.dpu.attached[str(VOLUME)])
+    await rig.restart(lose_state=True)
+    await rig.unpublish()
+    await rig.unstage()
+    assert rig.dpu.attached == {} and not rig.target.exists()
+
+
+async def test_a_raw_disk_that_came_back_under_another_name(rig):
+    await rig.stage(fs_type="block")
+    plugged = rig.dpu.attached[str(VOLUME)]
+    rig.dpu.pull(plugged)
+    number = Path(plugged.loop).stat().st_rdev
+    rig.tree.add_disk(
+        "nvme4n1",
+        controllers=("nvme1",),
+        uuid=VOLUME.uuid,
+        nguid=VOLUME.uuid.hex,
+        nsid=1,
+        size_bytes=rig.dpu.size_bytes,
+        dev=(os.major(number), os.minor(number)),
+        multipath=True,
+    )
+    plugged.name = "nvme4n1"
+    await rig.stage(fs_type="block")
+    assert rig.record().device[0] == "nvme4n1"
+    await rig.publish(fs_type="block")
+    await rig.unpublish()
+    await rig.unstage()
 
 
 # --- paths
