@@ -21,6 +21,7 @@ from dpucsi.backends import SizeRange, StorageBackend, Volume
 from dpucsi.csi import publish_context
 from dpucsi.csi.capabilities import Access, parse_capabilities, parse_capability
 from dpucsi.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
+from dpucsi.observe import bound
 
 _RPC = csi_pb2.ControllerServiceCapability.RPC
 CAPABILITIES = (_RPC.CREATE_DELETE_VOLUME, _RPC.PUBLISH_UNPUBLISH_VOLUME, _RPC.SINGLE_NODE_MULTI_WRITER)
@@ -49,11 +50,12 @@ class ControllerServicer(csi_pb2_grpc.ControllerServicer):
         wanted = parse_create(request, self._backends)
         volume_id = naming.VolumeId(wanted.backend, naming.volume_uuid(self._cluster_id, request.name))
         backend = self._backends[wanted.backend]
-        volume = await self._operations.run(
-            str(volume_id),
-            "CreateVolume",
-            lambda: backend.create(volume_id.uuid, wanted.size, wanted.parameters),
-        )
+        with bound(volume_id=str(volume_id)):  # the one request that does not name its volume
+            volume = await self._operations.run(
+                str(volume_id),
+                "CreateVolume",
+                lambda: backend.create(volume_id.uuid, wanted.size, wanted.parameters),
+            )
         return csi_pb2.CreateVolumeResponse(
             volume=csi_pb2.Volume(
                 volume_id=str(volume_id),
