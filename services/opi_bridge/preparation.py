@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import structlog
 
 from dpucsi.aio import remaining
-from dpucsi.errors import UnavailableError
+from dpucsi.errors import DpucsiError, UnavailableError
 from dpucsi.spdk import Instance, SpdkClient, SpdkError
 from dpucsi.spdk.nvme import bdev_nvme_set_options
 from dpucsi.spdk.nvmf import nvmf_create_transport, nvmf_get_transports
@@ -38,6 +38,7 @@ class Preparation:
         self._options = options
         self._wait_s = wait_s
         self._prepared = asyncio.Event()
+        self._problem = ""
         self.instance: Instance | None = None
 
     def is_current(self, instance: Instance | None) -> bool:
@@ -54,7 +55,8 @@ class Preparation:
                     await self._prepared.wait()
         except TimeoutError:
             raise UnavailableError(
-                f"{self._client} could not be reached and prepared within {allowed:.1f} s; is SPDK running there?"
+                f"{self._client} could not be reached and prepared within {allowed:.1f} s"
+                f"{self._problem and f' ({self._problem})'}; is SPDK running there, with what this DPU driver needs?"
             ) from None
         return self.instance
 
@@ -66,8 +68,12 @@ class Preparation:
         steps = [self._ensure_transport(trtype) for trtype in missing]
         if not snapshot.remote_controllers:  # SPDK refuses options once there is one, and has them by then
             steps.append(self._set_options())
-        await asyncio.gather(*steps)
-        self.instance = instance
+        try:
+            await asyncio.gather(*steps)
+        except DpucsiError as error:
+            self._problem = str(error)
+            raise
+        self.instance, self._problem = instance, ""
         self._prepared.set()
 
     async def _ensure_transport(self, trtype: str) -> None:

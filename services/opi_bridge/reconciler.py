@@ -19,6 +19,7 @@ from opi_bridge.realiser import Realiser
 from opi_bridge.views import LiveView, ReplayView, Snapshot
 
 RETRY_FIRST_S = 0.5
+BACKOFF_STEPS = 16  # doublings; the interval is reached long before
 log = structlog.get_logger(__name__)
 
 
@@ -55,7 +56,11 @@ class Reconciler:
             except DpucsiError as error:
                 log.warning("SPDK could not be reconciled", error=str(error))
                 failures += 1
-            pause = min(self._interval_s, RETRY_FIRST_S * 2**failures) if failures else self._interval_s
+            except Exception as bug:  # the loop that brings volumes back must not end by one
+                log.error("bug", exc_info=bug)
+                failures += 1
+            backoff_s = RETRY_FIRST_S * 2 ** min(failures, BACKOFF_STEPS)
+            pause = min(self._interval_s, backoff_s) if failures else self._interval_s
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause * (0.75 + random.random() / 2)):  # noqa: S311 - spreads load only
                     await self._client.new_instance(other_than=self._preparation.instance)
@@ -68,10 +73,11 @@ class Reconciler:
         await self._preparation.prepare(instance, snapshot)
         missing = []
         for entry, version in versions.items():
+            stands = await self._stands(entry, snapshot)
             # Somebody is at it, or was since the snapshot: what the snapshot says of it is out of date.
             if entry.lock.locked() or entry.deleting or entry.gone or entry.version != version:
                 continue
-            entry.realised = instance if await self._stands(entry, snapshot) else None
+            entry.realised = instance if stands else None
             if entry.realised is None:
                 missing.append(entry)
         return await self._bring_back(missing, snapshot) if missing else 0
@@ -81,8 +87,6 @@ class Reconciler:
             so = entry.kind.is_so(entry.resource, await entry.kind.read(entry.name, entry.resource, snapshot))
         except DpucsiError:
             return False  # something else is in its place; bringing it back says so, with the same words
-        if so:
-            entry.problem = ""
         return so
 
     async def _bring_back(self, missing: list[Entry], snapshot: Snapshot) -> int:

@@ -28,6 +28,7 @@ from opi_bridge.config import Config
 SUBNQN = "nqn.2024-01.io.dpucsi:host:test"
 HOSTNQN = "nqn.2024-01.io.dpucsi:dpu:0f0e0d0c-0b0a-4908-8706-050403020100:00000001"
 PORT = 14420
+ADDRESSES = ("127.0.0.1", "127.0.0.2")
 FIRST = HostFunction(0, 0)
 
 
@@ -111,8 +112,9 @@ class Bench:
         )
         for host in hosts:
             await nvmf.nvmf_subsystem_add_host(self.storage, nqn=nqn, host=host)
-        address = TransportAddress("TCP", "127.0.0.1", str(PORT), "IPv4")
-        await nvmf.nvmf_subsystem_add_listener(self.storage, nqn=nqn, address=address)
+        for traddr in ADDRESSES:
+            address = TransportAddress("TCP", traddr, str(PORT), "IPv4")
+            await nvmf.nvmf_subsystem_add_listener(self.storage, nqn=nqn, address=address)
 
     async def create_function(self, function: HostFunction = FIRST) -> str:
         """A subsystem on a function; the subsystem's name."""
@@ -120,7 +122,7 @@ class Bench:
         await self.frontend.CreateNvmeController(controller_request(subsystem.name, function))
         return str(subsystem.name)
 
-    async def attach(self, number: int, nsid: int = 0, *, path: bool = True) -> None:
+    async def attach(self, number: int, nsid: int = 0) -> None:
         """What the attacher does for one volume on a function that exists."""
         await self.remote.CreateNvmeRemoteController(remote_controller_request(number))
         await self.remote.CreateNvmePath(path_request(number))
@@ -174,14 +176,14 @@ def remote_controller_request(number: int) -> remote_pb.CreateNvmeRemoteControll
     )
 
 
-def path_request(number: int, *, port: int = PORT, path_id: str = "path-1") -> remote_pb.CreateNvmePathRequest:
+def path_request(number: int, *, traddr: str = "127.0.0.1", path_id: str = "path-1") -> remote_pb.CreateNvmePathRequest:
     fabrics = remote_pb.FabricsPath(
-        trsvcid=port,
+        trsvcid=PORT,
         subnqn=naming.subnqn(volume(number)),
         adrfam=common.NVME_ADDRESS_FAMILY_IPV4,
         hostnqn=HOSTNQN,
     )
-    path = remote_pb.NvmePath(trtype=common.NVME_TRANSPORT_TYPE_TCP, traddr="127.0.0.1", fabrics=fabrics)
+    path = remote_pb.NvmePath(trtype=common.NVME_TRANSPORT_TYPE_TCP, traddr=traddr, fabrics=fabrics)
     parent = f"nvmeRemoteControllers/vol-{volume(number)}"
     return remote_pb.CreateNvmePathRequest(parent=parent, nvme_path=path, nvme_path_id=path_id)
 

@@ -1,13 +1,16 @@
 """SPDK, the bridge or the target dies; what was wanted comes back as it was."""
 
 import asyncio
+import contextlib
 
 import grpc
 import pytest
-from tests.contract.opi_bridge.bench import Bench, path_request, remote_controller_request, volume
+from tests.contract.opi_bridge.bench import ADDRESSES, Bench, path_request, remote_controller_request, volume
 
 from dpucsi.aio import wait_until
+from dpucsi.api.opi.storage.v1 import backend_nvme_pb2 as remote_pb
 from dpucsi.api.opi.storage.v1 import frontend_nvme_pb2 as frontend_pb
+from dpucsi.errors import UnavailableError
 from dpucsi.naming import subnqn
 from dpucsi.spdk import Trace
 from dpucsi.spdk.address import TransportAddress
@@ -103,6 +106,34 @@ async def test_dead_target_keeps_nobody_else_away(bench: Bench) -> None:
     name = f"nvmeSubsystems/host/nvmeNamespaces/vol-{volume(2)}"
     namespace = await bench.frontend.GetNvmeNamespace(frontend_pb.GetNvmeNamespaceRequest(name=name))
     assert namespace.status.oper_state == frontend_pb.NvmeNamespaceStatus.OPER_STATE_OFFLINE
+
+
+@tcp_only
+async def test_all_paths_come_back(bench: Bench) -> None:
+    """Made at once and brought back at once: one remote controller with both; one may go while the volume is in use."""
+    await bench.export(1)
+    await bench.create_function()
+    await bench.remote.CreateNvmeRemoteController(remote_controller_request(1))
+    second = path_request(1, traddr=ADDRESSES[1], path_id="path-2")
+    await asyncio.gather(bench.remote.CreateNvmePath(path_request(1)), bench.remote.CreateNvmePath(second))
+    await bench.attach(1)
+    await bench.function_is(1)
+    bench.dpu_process.kill()
+    bench.dpu_process.start()
+
+    async def both() -> bool | None:
+        with contextlib.suppress(UnavailableError):
+            found = await bdev_nvme_get_controllers(bench.dpu)
+            return [sorted(p.address.traddr for p in c.paths) for c in found] == [list(ADDRESSES)] or None
+        return None
+
+    await wait_until(both, "both paths", timeout_s=30.0)
+    await bench.function_is(1)
+    name = f"nvmeRemoteControllers/vol-{volume(1)}/nvmePaths/path-2"
+    await bench.remote.DeleteNvmePath(remote_pb.DeleteNvmePathRequest(name=name))
+    await bench.function_is(1)
+    await bench.detach(1)
+    assert await bdev_nvme_get_controllers(bench.dpu) == ()
 
 
 @tcp_only
