@@ -20,8 +20,8 @@ def find_disk(sysfs: Sysfs, want: HostDisk) -> Disk | None:
     namespace shows no UUID.
     """
     nguid = want.nguid.lower()
-    alike = [disk for disk in sysfs.disks() if disk.uuid == want.uuid or (nguid and disk.nguid == nguid)]
-    alike = [disk for disk in alike if not _going(disk)]
+    seen = sysfs.disks(lambda uuid, shown: uuid == want.uuid or (bool(nguid) and shown == nguid))
+    alike = [disk for disk in seen if not _going(disk)]
     if not alike:
         return None
     if len(alike) > 1:

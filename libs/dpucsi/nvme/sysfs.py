@@ -10,11 +10,14 @@ Shape of the tree (Linux 5.15 to 6.12, native multipath on or off):
   subsystem's number, not a controller's, and Z is not the nsid.
 """
 
+import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+ATTRIBUTE_MAX = 4096
 SECTOR = 512  # `size` counts these, whatever the disk's own block size; Documentation/ABI/stable/sysfs-block
 GONE_STATES = frozenset({"deleting", "deleting (no IO)", "dead"})  # drivers/nvme/host/core.c, nvme_sysfs_show_state
 
@@ -87,16 +90,22 @@ class Sysfs:
                 )
         return found
 
-    def disks(self) -> list[Disk]:
-        """All visible namespaces, in the order of their names."""
-        controllers = self.controllers()
+    def disks(self, alike: Callable[[UUID | None, str], bool] = lambda uuid, nguid: True) -> list[Disk]:
+        """Visible namespaces in the order of their names, those whose (uuid, nguid) is `alike`.
+
+        A Host may have hundreds of disks, and a waiting call looks often: only what is alike is read in full.
+        """
         folders = [folder for folder in _entries(self.root / "block") if folder.name.startswith("nvme")]
-        hidden = [folder for folder in folders if _HIDDEN.fullmatch(folder.name)]
-        disks = [
-            _disk(folder, _paths_of(folder, hidden, controllers))
+        chosen = [
+            folder
             for folder in folders
-            if _DISK.fullmatch(folder.name) and _text(folder / "hidden") != "1"
+            if _DISK.fullmatch(folder.name) and alike(_uuid(folder), _nguid(folder)) and _text(folder / "hidden") != "1"
         ]
+        if not chosen:
+            return []
+        controllers = self.controllers()
+        hidden = [folder for folder in folders if _HIDDEN.fullmatch(folder.name)]
+        disks = [_disk(folder, _paths_of(folder, hidden, controllers)) for folder in chosen]
         return [disk for disk in disks if disk is not None]
 
     def marks(self) -> dict[str, tuple[UUID | None, str]]:
@@ -120,18 +129,20 @@ def _paths_of(folder: Path, hidden: list[Path], controllers: dict[str, NvmeContr
     parent = folder.resolve().parent.name
     if parent in controllers:
         return (controllers[parent],)
-    name = _DISK.fullmatch(folder.name)
-    marks = (_text(folder / "nsid"), _uuid(folder), _nguid(folder))
+    group, _, number = folder.name.removeprefix("nvme").partition("n")
     found = []
     for path in hidden:
-        path_name = _HIDDEN.fullmatch(path.name)
-        if name is None or path_name is None:
+        name = _HIDDEN.fullmatch(path.name)
+        if name is None or (name["group"], name["number"]) != (group, number) or _marks(path) != _marks(folder):
             continue
-        same = (path_name["group"], path_name["number"]) == (name["group"], name["number"])
-        controller = controllers.get(f"nvme{path_name['controller']}")
-        if same and controller and marks == (_text(path / "nsid"), _uuid(path), _nguid(path)):
-            found.append(controller)
+        if f"nvme{name['controller']}" in controllers:
+            found.append(controllers[f"nvme{name['controller']}"])
     return tuple(found)
+
+
+def _marks(folder: Path) -> tuple[str, UUID | None, str]:
+    """What a disk and its paths have in common."""
+    return _text(folder / "nsid"), _uuid(folder), _nguid(folder)
 
 
 def _disk(folder: Path, controllers: tuple[NvmeController, ...]) -> Disk | None:
@@ -158,11 +169,20 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _text(path: Path) -> str:
-    """The attribute, "" where it is absent: attributes come and go with their device."""
+    """The attribute, "" where it is absent: attributes come and go with their device.
+
+    One read has all of it (Documentation/filesystems/sysfs.rst: at most a page), and costs a quarter of read_text().
+    """
     try:
-        return path.read_text("utf-8", "replace").strip()
+        attribute = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return ""
+    try:
+        return os.read(attribute, ATTRIBUTE_MAX).decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+    finally:
+        os.close(attribute)
 
 
 def _number(path: Path) -> int | None:
