@@ -1,0 +1,1 @@
+"""Block devices of every kind, and the lvol stores on them."""

@@ -1,0 +1,1 @@
+"""The initiator (bdev_nvme): remote controllers, their paths, and the bdevs that they bring."""

@@ -1,0 +1,1 @@
+"""The NVMe-oF target: subsystems, their namespaces, who may connect, and where."""

@@ -1,0 +1,85 @@
+"""The transports that an NVMe-oF target may have, with the options that SPDK shows."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from spdk_emulator.rpc.errors import INTERNAL_ERROR, INVALID_PARAMS, RpcError
+from spdk_emulator.rpc.params import Json
+
+MAX_IO_SIZE_MIN = 8192
+
+_COMMON: dict[str, Json] = {
+    "dif_insert_or_strip": False,
+    "zcopy": False,
+    "abort_timeout_sec": 1,
+    "ack_timeout": 0,
+    "data_wr_pool_size": 0,
+    "disable_command_passthru": False,
+    "kas": 100,
+    "min_kato": 10000,
+}
+DEFAULTS: dict[str, dict[str, Json]] = {
+    "TCP": {
+        "trtype": "TCP",
+        "max_queue_depth": 128,
+        "max_io_qpairs_per_ctrlr": 127,
+        "in_capsule_data_size": 4096,
+        "max_io_size": 131072,
+        "max_aq_depth": 128,
+        "iobuf_small_cache_size": 4294967295,
+        "iobuf_large_cache_size": 4294967295,
+        **_COMMON,
+        "c2h_success": True,
+        "sock_priority": 0,
+    },
+    "VFIOUSER": {
+        "trtype": "VFIOUSER",
+        "max_queue_depth": 256,
+        "max_io_qpairs_per_ctrlr": 127,
+        "in_capsule_data_size": 0,
+        "max_io_size": 131072,
+        "max_aq_depth": 32,
+        "iobuf_small_cache_size": 0,
+        "iobuf_large_cache_size": 0,
+        **_COMMON,
+        "abort_timeout_sec": 0,
+    },
+}
+KNOWN_WITHOUT_DEVICE = ("RDMA", "FC")
+
+
+class Transports:
+    """The transports that were made."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, dict[str, Json]] = {}
+
+    def has(self, trtype: str) -> bool:
+        """Whether it was made; SPDK does not care about capitals."""
+        return trtype.upper() in self._made
+
+    def create(self, trtype: str, options: Mapping[str, Any]) -> None:
+        """Makes one; raises what SPDK would answer."""
+        name = trtype.upper()
+        if name not in DEFAULTS and name not in KNOWN_WITHOUT_DEVICE:
+            raise RpcError(INVALID_PARAMS, f"Invalid transport type '{trtype}'")
+        if name in self._made:
+            raise RpcError(INTERNAL_ERROR, f"Transport type '{trtype}' already exists")
+        if name not in DEFAULTS:  # no such device here
+            raise RpcError(INTERNAL_ERROR, "Failed to create transport.")
+        shown = dict(DEFAULTS[name])
+        for option, value in options.items():
+            if option in shown and value is not None:
+                shown[option] = value
+        if options.get("buf_cache_size"):
+            shown["iobuf_small_cache_size"] = options["buf_cache_size"]
+        if not shown["max_queue_depth"]:
+            shown["max_queue_depth"] = DEFAULTS[name]["max_queue_depth"]
+        size = options.get("max_io_size")
+        if size is not None and (size < MAX_IO_SIZE_MIN or size & (size - 1)):
+            raise RpcError(INTERNAL_ERROR, f"Transport type '{trtype}' create failed")
+        self._made[name] = shown
+
+    def describe(self, trtype: str | None) -> list[Json]:
+        """As in nvmf_get_transports."""
+        return [shown for name, shown in self._made.items() if trtype is None or name == trtype.upper()]
