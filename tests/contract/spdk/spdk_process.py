@@ -32,7 +32,7 @@ class SpdkProcess:
     @property
     def command(self) -> list[str]:
         if self.kind == "emulator":
-            return [sys.executable, "-m", "spdk_emulator", "--rpc", self.endpoint, "--state-dir", str(self.folder)]
+            return [sys.executable, "-m", "spdk_emulator", "--rpc", self.endpoint]
         # --no-huge and so on: no hugepages, devices or root's rights are needed. Two of them may share a core.
         memory = ["--no-huge", "-s", "1024", "--no-pci", "--iova-mode=va"]
         cores = ["-m", hex(1 << self.core), "--disable-cpumask-locks"]
