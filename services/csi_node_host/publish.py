@@ -12,7 +12,7 @@ from dpucsi.api.csi.v1 import csi_pb2
 from dpucsi.csi.capabilities import Access
 from dpucsi.errors import AlreadyExistsError, FailedPreconditionError
 from dpucsi.model import HostDisk
-from dpucsi.mount.mounts import Mount, bind, make_bind_read_only, mounts_at, read_mounts, unmount_all
+from dpucsi.mount.mounts import Mount, bind, copies_at, make_bind_read_only, mounts_at, read_mounts, unmount_all
 from dpucsi.naming import VolumeId
 from dpucsi.nvme import Disk, find_disk
 
@@ -87,7 +87,7 @@ def check_source(site: Site, volume: Volume, promise: HostDisk) -> Disk:
 
 async def _published_already(volume: Volume, wanted: Publishing, disk: Disk, seen: Mount) -> bool:
     """True: nothing to do. False: ours, but cut before it became read-only. Anything else raises."""
-    if not shows(seen, device(disk)) or (volume.access.block and seen.dev == disk.dev):
+    if not is_publication(seen, volume, disk):
         raise FailedPreconditionError(
             f"target_path {wanted.target_path} has {seen} mounted on it, wanted volume {volume.volume_id} ({disk}); "
             "unmount it or use another path"
@@ -104,6 +104,13 @@ async def _published_already(volume: Volume, wanted: Publishing, disk: Disk, see
     )
 
 
+def is_publication(seen: Mount, volume: Volume, disk: Disk) -> bool:
+    """The whole file system, or the device node of a raw volume; not the one for the other."""
+    if volume.access.block:
+        return seen.dev != disk.dev and shows(seen, device(disk))
+    return seen.dev == disk.dev and seen.root == "/"
+
+
 def _word(read_only: bool) -> str:
     return "read-only" if read_only else "writable"
 
@@ -112,7 +119,7 @@ def check_writers(volume: Volume, wanted: Publishing, disk: Disk, mounts: list[M
     """SINGLE_NODE_SINGLE_WRITER: one target at a time (CSI spec, NodePublishVolume)."""
     if volume.access.mode != SINGLE_WRITER:
         return
-    at_staging = mounts_at(Path(volume.staging_path), mounts)
+    at_staging = copies_at(Path(volume.staging_path), mounts)
     others = [seen.path for seen in mounts if seen not in at_staging and shows(seen, device(disk))]
     if others:
         raise FailedPreconditionError(
@@ -153,7 +160,7 @@ async def _check_target(site: Site, volume: Volume, promise: HostDisk, target: P
 def check_shown(volume: Volume, disk: Disk, target: Path) -> None:
     """FailedPreconditionError where something else than this volume is seen at its target."""
     at = mounts_at(target, read_mounts())
-    if not at or not shows(at[-1], device(disk)):
+    if not at or not is_publication(at[-1], volume, disk):
         raise FailedPreconditionError(
             f"{at[-1] if at else 'nothing'} appeared at {target}, wanted volume {volume.volume_id} ({disk}); try again"
         )

@@ -18,7 +18,7 @@ from dpucsi.errors import (
     UnavailableError,
 )
 from dpucsi.model import HostDisk
-from dpucsi.mount.decide import Action, decide
+from dpucsi.mount.decide import Action, History, decide
 from dpucsi.mount.device import set_read_only
 from dpucsi.mount.format import make_file_system
 from dpucsi.mount.mounts import Mount, mount, mounts_at, read_mounts, unmount_all
@@ -188,7 +188,7 @@ async def _ensure_mounted(site: Site, volume: Volume, promise: HostDisk) -> Volu
     else:
         volume = await _ensure_file_system(site, volume, promise)
     disk = site.verified(promise)
-    await mount(site.node(disk), staging, volume.access.fs_type, mount_options(volume, disk))
+    await _mount(volume, site.node(disk), mount_options(volume, disk))
     at = mounts_at(staging, read_mounts())
     try:
         check_mounted(at[-1] if at else None, site.verified(promise), volume)
@@ -196,6 +196,18 @@ async def _ensure_mounted(site: Site, volume: Volume, promise: HostDisk) -> Volu
         await unmount_all(staging)
         raise
     return volume
+
+
+async def _mount(volume: Volume, node: Path, options: list[str]) -> None:
+    try:
+        await mount(node, Path(volume.staging_path), volume.access.fs_type, options)
+    except FailedPreconditionError as refused:
+        if volume.history is not History.FORMATTING:
+            raise
+        raise FailedPreconditionError(
+            f"{refused}; its mkfs was cut before, so it may be half made, and is not made again over what was found. "
+            f"This Host saw volume {volume.volume_id} blank before that mkfs: delete it and create it anew"
+        ) from refused
 
 
 def check_mounted(seen: Mount | None, disk: Disk, volume: Volume) -> None:

@@ -12,7 +12,7 @@ from dpucsi.api.csi.v1 import csi_pb2
 from dpucsi.csi.capabilities import Access
 from dpucsi.errors import FailedPreconditionError, TimedOutError
 from dpucsi.mount.device import set_read_only
-from dpucsi.mount.mounts import canonical, mounts_at, read_mounts, unmount_all
+from dpucsi.mount.mounts import copies_at, mounts_at, read_mounts, unmount_all
 from dpucsi.mount.stats import held
 from dpucsi.naming import VolumeId
 from dpucsi.nvme import leftovers
@@ -66,8 +66,9 @@ async def wait_and_release(site: Site, volume_id: VolumeId) -> None:
 def _check_unpublished(volume: Volume, staging: Path, device: Device | None) -> None:
     if device is None:
         return
-    own = canonical(staging)
-    published = [mount.path for mount in read_mounts() if mount.path != own and shows(mount, device)]
+    mounts = read_mounts()
+    own = copies_at(staging, mounts)
+    published = [mount.path for mount in mounts if mount not in own and shows(mount, device)]
     if published:
         raise FailedPreconditionError(
             f"volume {volume.volume_id} is still in use at {', '.join(published)}; unpublish it there before unstaging"

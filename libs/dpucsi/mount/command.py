@@ -52,7 +52,7 @@ async def run(argv: Sequence[str], *, timeout_s: float, keep_running: bool = Fal
         raise
     if not done:
         _leave(running, keep_running)
-        raise TimedOutError(f"{argv[0]} did not end within {allowed:.1f} s ({' '.join(argv)}); try again")
+        raise TimedOutError(f"{argv[0]} did not end within {allowed:.1f} s ({argv[-1]}); try again")
     return running.result()
 
 

@@ -5,7 +5,7 @@ Nothing here calls stat() on a mount point, which hangs when the device under it
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,8 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 class Mount:
     """One line of mountinfo (proc(5)). `dev` is (major, minor) of the file system, `root` the part of it seen here."""
 
+    mount_id: int
+    parent_id: int
     dev: tuple[int, int]
     root: str
     path: str
@@ -52,6 +54,8 @@ def parse_mountinfo(text: str) -> list[Mount]:
         major, _, minor = head[2].partition(":")
         mounts.append(
             Mount(
+                mount_id=int(head[0]),
+                parent_id=int(head[1]),
                 dev=(int(major), int(minor)),
                 root=_plain(head[3]),
                 path=_plain(head[4]),
@@ -68,6 +72,26 @@ def mounts_at(path: Path, mounts: Sequence[Mount]) -> list[Mount]:
     """Everything mounted at `path`, the visible one last."""
     wanted = canonical(path)
     return [mount for mount in mounts if mount.path == wanted]
+
+
+def copies_at(path: Path, mounts: Sequence[Mount]) -> list[Mount]:
+    """Everything mounted at `path`, and its copies elsewhere that come and go with it.
+
+    Where kubelet's folder is itself a bind mount, the kernel repeats every mount below it at the folder's other place
+    (mount_namespaces(7), "Shared subtrees"). Such copies sit on the very same folder of the same file system.
+    """
+    by_id = {mount.mount_id: mount for mount in mounts}
+    places = {_place(mount, by_id) for mount in mounts_at(path, mounts)}
+    return [mount for mount in mounts if _place(mount, by_id) in places]
+
+
+def _place(mount: Mount, by_id: Mapping[int, Mount]) -> tuple[tuple[int, int], str]:
+    """(device, path within its file system) of the folder or file that `mount` covers."""
+    parent = by_id.get(mount.parent_id)
+    if parent is None or parent is mount:
+        return mount.dev, mount.path
+    below = os.path.relpath(mount.path, parent.path)
+    return parent.dev, os.path.normpath(f"{parent.root}/{below}")
 
 
 def canonical(path: Path) -> str:

@@ -94,10 +94,10 @@ class Rig:
         request = csi_pb2.NodeUnstageVolumeRequest(volume_id=str(volume), staging_target_path=str(path or self.staging))
         return await self.servicer.NodeUnstageVolume(request, None)
 
-    async def publish(self, volume=VOLUME, fs_type="ext4", target=None, readonly=False, **access):
+    async def publish(self, volume=VOLUME, fs_type="ext4", target=None, readonly=False, staging=None, **access):
         request = csi_pb2.NodePublishVolumeRequest(
             volume_id=str(volume),
-            staging_target_path=str(self.staging),
+            staging_target_path=str(staging or self.staging),
             target_path=str(target or self.target),
             volume_capability=capability(fs_type, **access),
             readonly=readonly,

@@ -215,6 +215,22 @@ async def test_after_a_reboot_the_same_stage_mounts_again(rig):
     await rig.unstage()
 
 
+async def test_a_file_system_half_made_is_not_made_again(rig):
+    """mkfs.xfs writes its superblock first, marked as in progress (xfs_sb.sb_inprogress), and unmarks it at the end."""
+    rig.dpu.size_bytes = 320 << 20
+    await rig.stage(fs_type="xfs")
+    subprocess.run(["umount", str(rig.staging)], check=True)
+    with Path(rig.dpu.attached[str(VOLUME)].loop).open("r+b", buffering=0) as disk:
+        superblock = bytearray(disk.read(4096))
+        superblock[126] = 1
+        disk.seek(0)
+        disk.write(superblock)
+    await set_state(rig, State.FORMATTING)
+    with pytest.raises(FailedPreconditionError, match="mkfs was cut before"):
+        await rig.stage(fs_type="xfs")
+    await rig.unstage()
+
+
 # --- lost state file
 
 
@@ -444,6 +460,17 @@ async def test_the_other_volume_is_never_unmounted(rig):
     await rig.unpublish()
     await rig.unstage()
     await rig.unstage(volume=OTHER, path=other_staging)
+
+
+async def test_a_part_of_the_volume_at_the_target_is_not_the_volume(rig):
+    await rig.stage()
+    (rig.staging / "part").mkdir()
+    rig.target.mkdir()
+    subprocess.run(["mount", "--bind", str(rig.staging / "part"), str(rig.target)], check=True)
+    with pytest.raises(FailedPreconditionError, match="mounted on it"):
+        await rig.publish()
+    await rig.unpublish()
+    await rig.unstage()
 
 
 async def test_a_target_that_holds_files_is_left_alone(rig):

@@ -1,12 +1,16 @@
+import asyncio
 import os
 import stat
+import subprocess
+from uuid import uuid5
 
 import pytest
 from tests.unit.csi_node_host.rig import VOLUME, Modes, mounts_under
 
 from dpucsi.api.csi.v1 import csi_pb2
-from dpucsi.errors import AlreadyExistsError, FailedPreconditionError
+from dpucsi.errors import AlreadyExistsError, BusyError, FailedPreconditionError
 from dpucsi.mount.mounts import mounts_at, read_mounts
+from dpucsi.naming import VolumeId
 
 Unit = csi_pb2.VolumeUsage.Unit
 
@@ -172,6 +176,53 @@ async def test_one_target_only_for_a_single_writer(rig):
     await rig.publish(mode=mode)
     await rig.unpublish()
     await rig.unstage()
+
+
+async def test_the_second_call_at_a_time_is_sent_away(rig):
+    first = asyncio.create_task(rig.stage())
+    await asyncio.sleep(0)
+    with pytest.raises(BusyError, match=str(VOLUME)):
+        await rig.unstage()
+    await first
+    await rig.unstage()
+
+
+async def test_many_volumes_at_once(rig):
+    volumes = [VolumeId("pool-a", uuid5(VOLUME.uuid, str(number))) for number in range(6)]
+    for volume in volumes:
+        (rig.root / "many" / str(volume.uuid)).mkdir(parents=True)
+    paths = {volume: rig.root / "many" / str(volume.uuid) for volume in volumes}
+    await asyncio.gather(*(rig.stage(volume=volume, path=path) for volume, path in paths.items()))
+    for volume, path in paths.items():
+        (path / "x").write_text(str(volume))
+    await asyncio.gather(*(rig.unstage(volume=volume, path=path) for volume, path in paths.items()))
+    await asyncio.gather(*(rig.stage(volume=volume, path=path) for volume, path in paths.items()))
+    assert all((path / "x").read_text() == str(volume) for volume, path in paths.items())
+    await asyncio.gather(*(rig.unstage(volume=volume, path=path) for volume, path in paths.items()))
+
+
+async def test_kubelets_folder_is_a_bind_mount_of_a_shared_one(rig):
+    """Every mount below shows twice then; its copy is not a second publish."""
+    real, kubelet = rig.root / "real", rig.root / "kubelet"
+    for folder in (real, kubelet):
+        folder.mkdir()
+    for command in (["--bind", real, real], ["--make-shared", real], ["--bind", real, kubelet]):
+        subprocess.run(["mount", *map(str, command)], check=True)
+    staging = kubelet / "staging"
+    staging.mkdir()
+    mode = Modes.SINGLE_NODE_SINGLE_WRITER
+    await rig.stage(path=staging, mode=mode)
+    assert {str(real / "staging"), str(staging)} <= set(mounts_under(rig.root))
+    await rig.publish(mode=mode, target=kubelet / "target", staging=staging)
+    with pytest.raises(FailedPreconditionError, match="one target"):
+        await rig.publish(mode=mode, target=kubelet / "second", staging=staging)
+    with pytest.raises(FailedPreconditionError, match="unpublish it there"):
+        await rig.unstage(path=staging)
+    await rig.unpublish(target=kubelet / "target")
+    await rig.unstage(path=staging)
+    assert sorted(mounts_under(rig.root)) == sorted([str(kubelet), str(real)])
+    for folder in (kubelet, real):
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 async def test_node_info_comes_from_the_dpu(rig):
