@@ -1,5 +1,7 @@
 """One remote controller: a name, its paths, and the bdevs `<name>n<nsid>` that exist while any path shows them."""
 
+from uuid import UUID
+
 import structlog
 
 from spdk_emulator.bdev.bdev import NVME, Bdev
@@ -34,7 +36,7 @@ class RemoteController:
                 shown.setdefault(nsid, info)
         for nsid, bdev in list(self._bdev_of.items()):
             now = shown.get(nsid)
-            if now is None or now.uuid != bdev.uuid or now.path != bdev.path:
+            if now is None or seen_uuid(now) != bdev.uuid or now.path != bdev.path:
                 del self._bdev_of[nsid]
                 self._bdevs.unregister(bdev)
             else:
@@ -57,8 +59,8 @@ class RemoteController:
     def _register(self, info: NamespaceInfo) -> None:
         bdev = Bdev(
             name=f"{self.name}n{info.nsid}",
-            aliases=[info.uuid],
-            uuid=info.uuid,
+            aliases=[seen_uuid(info)],
+            uuid=seen_uuid(info),
             kind=NVME,
             block_size=info.block_size,
             num_blocks=info.num_blocks,
@@ -78,3 +80,8 @@ class RemoteController:
     def _details(self, nsid: int) -> dict[str, Json]:
         paths: list[Json] = [path.describe_for_bdev(nsid) for path in self.paths if nsid in path.namespaces]
         return {"nvme": paths, "mp_policy": "active_passive"}
+
+
+def seen_uuid(info: NamespaceInfo) -> str:
+    """The uuid of an initiator's bdev: SPDK takes the namespace's NGUID for it, not the namespace's UUID."""
+    return str(UUID(info.nguid))
