@@ -1,0 +1,71 @@
+"""volume-attacher and opi-bridge together: whatever the layer below loses, the records bring back the same disk.
+
+The emulator always; a real `spdk_tgt` where SPDK_TGT names one.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.contract.chain.test_chain import Chain
+
+from dpucsi.aio import wait_until
+from dpucsi.testing.lab import Lab
+from dpucsi.testing.snapshot import snapshot
+
+REAL = os.environ.get("SPDK_TGT", "")
+
+
+@pytest.fixture(params=["emulator-emulated", "real-nvmf-tcp"])
+async def lab(request: pytest.FixtureRequest) -> AsyncIterator[Lab]:
+    kind, _, driver = request.param.partition("-")
+    if kind == "real" and not REAL:
+        pytest.skip("SPDK_TGT names no spdk_tgt")
+    if os.geteuid() != 0:
+        pytest.skip("the emulated card's loop devices need root")
+    root = Path(tempfile.mkdtemp(prefix="dpucsi-attach-"))
+    lab = Lab(root, spdk_tgt=Path(REAL) if kind == "real" else None, driver=driver)
+    try:
+        await lab.up()
+        yield lab
+    finally:
+        lab.down()
+    shutil.rmtree(root)
+
+
+@pytest.mark.parametrize(
+    ("killed", "forgetful"),
+    [
+        (("volume-attacher",), False),
+        (("opi-bridge",), False),
+        (("opi-bridge", "volume-attacher"), False),
+        (("opi-bridge", "dpu"), True),  # an OPI server that remembers nothing
+    ],
+)
+async def test_the_same_disk_comes_back(lab: Lab, killed: tuple[str, ...], forgetful: bool) -> None:
+    chain = Chain(lab)
+    before = await snapshot(lab)
+    claims = [await chain.published(f"lost-{placement}", placement=placement) for placement in ("shared", "exclusive")]
+    disks = [await chain.attach(claim) for claim in claims]
+    attached = await snapshot(lab)
+    for name in killed:
+        lab.processes[name].kill()
+    if forgetful:
+        for state in (lab.root / "state").glob("opi-bridge.db*"):
+            state.unlink()
+    for name in reversed(killed):
+        await lab.start(name)
+
+    async def back() -> bool | None:
+        return await snapshot(lab) == attached or None
+
+    await wait_until(back, "everything as it was", timeout_s=60)
+    assert [await chain.attach(claim) for claim in claims] == disks
+    for claim in claims:
+        await chain.detach(claim)
+        await chain.gone(claim)
+    assert await snapshot(lab) == before
+    await chain.close()
