@@ -37,17 +37,20 @@ def volume(number: int) -> UUID:
 
 
 @dataclass
-class DpuProcess(SpdkProcess):
-    """The emulated one shows its functions on a card."""
+class BenchProcess(SpdkProcess):
+    """A storage node, or a DPU: the emulated one shows its functions on a card."""
 
-    card: Path = Path()
+    card: Path | None = None
 
     @property
     def command(self) -> list[str]:
         if self.kind != "emulator":
             return super().command
+        command = [sys.executable, "-m", "spdk_emulator", "--rpc", self.endpoint]
+        if self.card is None:
+            return command
         self.card.mkdir(exist_ok=True)
-        return [sys.executable, "-m", "spdk_emulator", "--rpc", self.endpoint, "--card", str(self.card)]
+        return [*command, "--card", str(self.card)]
 
 
 class Bench:

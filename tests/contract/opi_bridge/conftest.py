@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from tests.contract.opi_bridge.bench import Bench, DpuProcess
-from tests.contract.spdk.spdk_process import KINDS, REAL, SpdkProcess
+from tests.contract.opi_bridge.bench import Bench, BenchProcess
+from tests.contract.spdk.spdk_process import KINDS, REAL
 
 from dpucsi.dpus import DpuDriver
 from dpucsi.dpus.emulated import EmulatedDriver
@@ -47,18 +47,18 @@ def driver(driver_name: str, folder: Path) -> DpuDriver:
 
 
 @pytest.fixture
-def dpu_process(kind: str, folder: Path) -> Iterator[DpuProcess]:
+def dpu_process(kind: str, folder: Path) -> Iterator[BenchProcess]:
     (folder / "dpu").mkdir()
-    process = DpuProcess(kind, folder / "dpu", card=folder / "card")
+    process = BenchProcess(kind, folder / "dpu", card=folder / "card")
     process.start()
     yield process
     process.kill()
 
 
 @pytest.fixture
-def storage_process(kind: str, folder: Path) -> Iterator[SpdkProcess]:
+def storage_process(kind: str, folder: Path) -> Iterator[BenchProcess]:
     (folder / "storage").mkdir()
-    process = SpdkProcess(kind, folder / "storage", core=1)
+    process = BenchProcess(kind, folder / "storage", core=1)
     process.start()
     yield process
     process.kill()
@@ -66,7 +66,7 @@ def storage_process(kind: str, folder: Path) -> Iterator[SpdkProcess]:
 
 @pytest.fixture
 async def bench(
-    folder: Path, driver: DpuDriver, dpu_process: DpuProcess, storage_process: SpdkProcess
+    folder: Path, driver: DpuDriver, dpu_process: BenchProcess, storage_process: BenchProcess
 ) -> AsyncIterator[Bench]:
     async with contextlib.AsyncExitStack() as stack:
         bench = Bench(folder, driver, dpu_process, storage_process, stack)
