@@ -171,7 +171,7 @@ async def unpublish(site: Site, volume_id: VolumeId, target: Path) -> None:
     volume = site.volumes.get(volume_id)
     on_target = mounts_at(target, read_mounts())
     if on_target:
-        check_ours(site, volume_id, site.device_of(volume_id, volume), on_target)
+        check_ours(site, volume_id, site.devices_of(volume_id, volume), on_target)
         await unmount_all(target)
     remove_target(target)
     if volume is not None and str(target) in volume.targets:

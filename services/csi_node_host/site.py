@@ -39,12 +39,18 @@ class Site:
         disk = find_disk(self.sysfs, want)
         return verify(self.sysfs, self.dev_root / (disk.name if disk else "nvme"), want)
 
-    def device_of(self, volume_id: VolumeId, volume: Volume | None) -> Device | None:
-        """The volume's device as recorded in this boot, else as the kernel shows it by the volume's uuid alone."""
-        if volume is not None and volume.device is not None:
-            return volume.device
-        disk = find_disk(self.sysfs, identity(volume_id))
-        return None if disk is None else device(disk)
+    def devices_of(self, volume_id: VolumeId, volume: Volume | None) -> list[Device]:
+        """Every device that is or was this volume's: as the kernel shows it by uuid, and as recorded in this boot.
+
+        The recorded one may be dead and still mounted. Its numbers may also have gone to another volume's disk since;
+        then it is not ours any more.
+        """
+        disks = self.sysfs.disks()
+        found = [device(disk) for disk in disks if disk.uuid == volume_id.uuid]
+        recorded = volume.device if volume else None
+        if recorded and recorded not in found and all(disk.dev != recorded[1:] for disk in disks):
+            found.append(recorded)
+        return found
 
 
 def identity(volume_id: VolumeId) -> HostDisk:
@@ -71,7 +77,7 @@ def shows(mount: Mount, of: Device) -> bool:
     return stat.S_ISBLK(seen.st_mode) and [os.major(seen.st_rdev), os.minor(seen.st_rdev)] == dev
 
 
-def check_ours(site: Site, volume_id: VolumeId, of: Device | None, mounts: Sequence[Mount]) -> None:
+def check_ours(site: Site, volume_id: VolumeId, devices: Sequence[Device], mounts: Sequence[Mount]) -> None:
     """Raises FailedPreconditionError where one of `mounts` is not the volume's, so not ours to unmount.
 
     With the device gone and no record left nobody can say whose a dead mount is; one of our device nodes that no living
@@ -81,9 +87,9 @@ def check_ours(site: Site, volume_id: VolumeId, of: Device | None, mounts: Seque
     for mount in mounts:
         dead_file_system = mount.source.startswith(f"{site.dev_root}/nvme") and mount.dev not in living
         dead = dead_file_system or bool(_DEAD_NODE.search(mount.root))
-        if not (shows(mount, of) if of else dead):
+        if not (any(shows(mount, of) for of in devices) if devices else dead):
             raise FailedPreconditionError(
                 f"what is mounted at {mount.path} is {mount}, not volume {volume_id}"
-                + (f" (device {of[0]}, {of[1]}:{of[2]})" if of else "")
+                + "".join(f" (device {name}, {major}:{minor})" for name, major, minor in devices)
                 + "; it is left alone: unmount it by hand if nobody needs it"
             )

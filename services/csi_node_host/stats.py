@@ -16,13 +16,14 @@ Unit = csi_pb2.VolumeUsage.Unit
 async def stats(site: Site, volume_id: VolumeId, path: Path) -> list[csi_pb2.VolumeUsage]:
     """Bytes and inodes of a file system, bytes of a raw disk. NotFoundError where `path` does not show the volume."""
     at = mounts_at(path, read_mounts())
-    known = site.device_of(volume_id, site.volumes.get(volume_id))
-    if not at or known is None or not shows(at[-1], known):
+    devices = site.devices_of(volume_id, site.volumes.get(volume_id))
+    shown = next((of for of in devices if at and shows(at[-1], of)), None)
+    if shown is None:
         raise NotFoundError(f"volume {volume_id} is not at {path}; give a path where it is staged or published")
     disk = find_disk(site.sysfs, identity(volume_id))
-    if disk is None or device(disk) != known:
+    if disk is None or device(disk) != shown:
         raise UnavailableError(
-            f"the disk {known[0]} of volume {volume_id} is gone from this Host, though {path} still shows it; "
+            f"the disk {shown[0]} of volume {volume_id} is gone from this Host, though {path} still shows it; "
             "unpublish and unstage the volume"
         )
     if at[-1].dev != disk.dev:  # a bind mount of the device node

@@ -43,11 +43,11 @@ async def unstage(site: Site, volume_id: VolumeId, staging_path: Path) -> None:
 async def finish_unstage(site: Site, volume: Volume) -> None:
     """Every step asks first whether it is done already; the record goes last."""
     staging = Path(volume.staging_path)
-    device = site.device_of(volume.volume_id, volume)
-    _check_unpublished(volume, staging, device)
-    check_ours(site, volume.volume_id, device, mounts_at(staging, read_mounts()))
+    devices = site.devices_of(volume.volume_id, volume)
+    _check_unpublished(volume, staging, devices)
+    check_ours(site, volume.volume_id, devices, mounts_at(staging, read_mounts()))
     if volume.state is not State.UNSTAGING:
-        volume = await site.volumes.put(replace(volume, state=State.UNSTAGING, device=device))
+        volume = await site.volumes.put(replace(volume, state=State.UNSTAGING))
     await unmount_all(staging)
     await _wait_until_let_go(site, volume.volume_id)
     _make_writable_again(site, volume)
@@ -63,12 +63,10 @@ async def wait_and_release(site: Site, volume_id: VolumeId) -> None:
     await site.dpu.release(volume_id)
 
 
-def _check_unpublished(volume: Volume, staging: Path, device: Device | None) -> None:
-    if device is None:
-        return
+def _check_unpublished(volume: Volume, staging: Path, devices: list[Device]) -> None:
     mounts = read_mounts()
     own = copies_at(staging, mounts)
-    published = [mount.path for mount in mounts if mount not in own and shows(mount, device)]
+    published = [mount.path for mount in mounts if mount not in own and any(shows(mount, of) for of in devices)]
     if published:
         raise FailedPreconditionError(
             f"volume {volume.volume_id} is still in use at {', '.join(published)}; unpublish it there before unstaging"
@@ -96,12 +94,11 @@ async def _wait_until_let_go(site: Site, volume_id: VolumeId) -> None:
 
 def _make_writable_again(site: Site, volume: Volume) -> None:
     """Takes back what stage did to a raw disk for readers."""
-    if not (volume.access.block and volume.access.read_only) or volume.device is None:
+    if not (volume.access.block and volume.access.read_only):
         return
-    name, *dev = volume.device
-    node = site.dev_root / name
-    if site.sysfs.dev_of(name) == tuple(dev) and not node_problem(node, (dev[0], dev[1])):
-        set_read_only(node, read_only=False)
+    for disk in site.sysfs.disks(lambda uuid, _: uuid == volume.volume_id.uuid):
+        if not node_problem(site.node(disk), disk.dev):
+            set_read_only(site.node(disk), read_only=False)
 
 
 def _unbind_if_alone(site: Site, volume: Volume) -> None:

@@ -21,7 +21,7 @@ ATTRIBUTE_MAX = 4096
 SECTOR = 512  # `size` counts these, whatever the disk's own block size; Documentation/ABI/stable/sysfs-block
 GONE_STATES = frozenset({"deleting", "deleting (no IO)", "dead"})  # drivers/nvme/host/core.c, nvme_sysfs_show_state
 
-_DISK = re.compile(r"nvme(?P<group>\d+)n(?P<number>\d+)")
+_DISK = re.compile(r"nvme\d+n\d+")
 _HIDDEN = re.compile(r"nvme(?P<group>\d+)c(?P<controller>\d+)n(?P<number>\d+)")
 _CONTROLLER = re.compile(r"nvme\d+")
 
@@ -104,7 +104,7 @@ class Sysfs:
         if not chosen:
             return []
         controllers = self.controllers()
-        hidden = [folder for folder in folders if _HIDDEN.fullmatch(folder.name)]
+        hidden = _hidden_paths(folders)
         disks = [_disk(folder, _paths_of(folder, hidden, controllers)) for folder in chosen]
         return [disk for disk in disks if disk is not None]
 
@@ -125,19 +125,28 @@ class Sysfs:
         return _dev(self.root / "block" / name)
 
 
-def _paths_of(folder: Path, hidden: list[Path], controllers: dict[str, NvmeController]) -> tuple[NvmeController, ...]:
+def _paths_of(
+    folder: Path, hidden: dict[str, list[tuple[str, Path]]], controllers: dict[str, NvmeController]
+) -> tuple[NvmeController, ...]:
     parent = folder.resolve().parent.name
     if parent in controllers:
         return (controllers[parent],)
-    group, _, number = folder.name.removeprefix("nvme").partition("n")
-    found = []
-    for path in hidden:
-        name = _HIDDEN.fullmatch(path.name)
-        if name is None or (name["group"], name["number"]) != (group, number) or _marks(path) != _marks(folder):
-            continue
-        if f"nvme{name['controller']}" in controllers:
-            found.append(controllers[f"nvme{name['controller']}"])
-    return tuple(found)
+    return tuple(
+        controllers[controller]
+        for controller, path in hidden.get(folder.name, [])
+        if controller in controllers and _marks(path) == _marks(folder)
+    )
+
+
+def _hidden_paths(folders: list[Path]) -> dict[str, list[tuple[str, Path]]]:
+    """(controller, folder) of every hidden path, by the name of the disk that it leads to."""
+    paths: dict[str, list[tuple[str, Path]]] = {}
+    for folder in folders:
+        name = _HIDDEN.fullmatch(folder.name)
+        if name:
+            disk = f"nvme{name['group']}n{name['number']}"
+            paths.setdefault(disk, []).append((f"nvme{name['controller']}", folder))
+    return paths
 
 
 def _marks(folder: Path) -> tuple[str, UUID | None, str]:

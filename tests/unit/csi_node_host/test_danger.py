@@ -404,6 +404,55 @@ async def test_a_raw_disk_that_came_back_under_another_name(rig):
     await rig.unstage()
 
 
+async def test_a_device_number_that_another_volume_has_now(rig):
+    """The first volume's record still names it, since its unstage waits for the DPU."""
+    await rig.stage(fs_type="block")
+    rig.dpu.on_call = lambda name: unreachable(name) if name == "Release" else None
+    with pytest.raises(UnavailableError):
+        await rig.unstage()
+    rig.dpu.on_call = lambda name: None
+    del rig.dpu.attached[str(VOLUME)]  # so that its slot, name and loop device are free again
+    other_staging = rig.root / "other"
+    other_staging.mkdir()
+    await rig.stage(volume=OTHER, path=other_staging)
+    await set_device(rig, rig.record(OTHER).device)
+    with pytest.raises(NotFoundError):
+        await rig.stats(path=other_staging)
+    with pytest.raises(FailedPreconditionError, match="left alone"):
+        await rig.unpublish(target=other_staging)
+    await rig.unstage()
+    assert mounts_under(rig.root) == [str(other_staging)]
+    await rig.unstage(volume=OTHER, path=other_staging)
+
+
+async def set_device(rig, device):
+    await rig.site.volumes.put(replace(rig.record(), device=device))
+
+
+async def test_a_dead_mount_whose_disk_came_back_under_another_name(rig):
+    await rig.stage()
+    await rig.publish()
+    plugged = rig.dpu.attached[str(VOLUME)]
+    rig.dpu.pull(plugged)
+    rig.tree.add_disk(
+        "nvme4n1",
+        controllers=("nvme1",),
+        uuid=VOLUME.uuid,
+        nguid=VOLUME.uuid.hex,
+        nsid=1,
+        size_bytes=rig.dpu.size_bytes,
+        dev=(7, 98),
+        multipath=True,
+    )
+    plugged.name = "nvme4n1"
+    with pytest.raises(FailedPreconditionError, match="NodeStageVolume again"):
+        await rig.publish(target=rig.root / "pods" / "second")
+    with pytest.raises(UnavailableError, match="gone"):
+        await rig.stats()
+    await rig.unpublish()
+    await rig.unstage()
+
+
 # --- paths
 
 
