@@ -1,11 +1,11 @@
 """Detach and release: the steps of attach, upward."""
 
-import asyncio
 from uuid import UUID
 
 from dpucsi.errors import NotFoundError
 from dpucsi.opi import frontend, remote
 from volume_attacher.dpu import Dpu
+from volume_attacher.lost import find_lost
 from volume_attacher.plan import check_release, plan_detach
 from volume_attacher.record import Record
 from volume_attacher.slots import Placement
@@ -16,7 +16,7 @@ async def detach(dpu: Dpu, uuid: UUID, boot_id: str) -> Record | None:
     await dpu.table.see_boot(boot_id)
     record = dpu.table.get(uuid)
     if record is None:
-        return None
+        return await _detach_lost(dpu, uuid, boot_id)
     going = plan_detach(record, boot_id)
     if going is None:
         return record
@@ -27,14 +27,24 @@ async def detach(dpu: Dpu, uuid: UUID, boot_id: str) -> Record | None:
     return going
 
 
+async def _detach_lost(dpu: Dpu, uuid: UUID, boot_id: str) -> Record | None:
+    lost = await find_lost(dpu, uuid, boot_id)
+    if lost is None:
+        return None
+    dpu.table.reserve(lost)
+    await dpu.table.commit(lost)
+    await take_down(dpu, lost)
+    await dpu.table.note_detached(uuid)
+    return lost
+
+
 async def take_down(dpu: Dpu, record: Record) -> None:
     """Every step, each of them idempotent; each one ends before the next, which would pull its ground away."""
     spec, function = record.spec, record.slot.function
     await frontend.remove_namespace(dpu.opi, function, spec.uuid)
     if record.placement is Placement.EXCLUSIVE and await _empty(dpu, record):
         await dpu.remove_function(function)
-    await asyncio.gather(*(remote.remove_path(dpu.opi, spec.uuid, path) for path in spec.paths))
-    await remote.remove_remote_controller(dpu.opi, spec.uuid)
+    await remote.disconnect(dpu.opi, spec)
     dpu.paths_missing.discard(spec.uuid)
 
 

@@ -1,5 +1,6 @@
 """The network side: remote controllers, their paths, and the remote namespaces that appear behind them."""
 
+import asyncio
 from uuid import UUID
 
 from dpucsi import naming
@@ -49,6 +50,17 @@ async def list_remote_controllers(opi: OpiClient) -> list[pb.NvmeRemoteControlle
     return await opi.pages(opi.remote.ListNvmeRemoteControllers, request, "nvme_remote_controllers")
 
 
+async def remote_controller_name(opi: OpiClient, uuid: UUID) -> str:
+    """The OPI name of the remote controller of one volume."""
+    return await opi.name_of(COLLECTION, naming.opi_remote_controller(uuid), lambda: list_remote_controllers(opi))
+
+
+async def disconnect(opi: OpiClient, spec: AttachSpec) -> None:
+    """Takes away every path of a volume, then its remote controller."""
+    await asyncio.gather(*(remove_path(opi, spec.uuid, path) for path in spec.paths))
+    await remove_remote_controller(opi, spec.uuid)
+
+
 async def remote_controller_exists(opi: OpiClient, uuid: UUID) -> bool:
     """Whether the server has a remote controller for this volume, under the name that OPI implies."""
     name = f"{COLLECTION}/{naming.opi_remote_controller(uuid)}"
@@ -82,7 +94,7 @@ async def ensure_path(opi: OpiClient, controller: str, spec: AttachSpec, path: T
 
 async def remove_path(opi: OpiClient, uuid: UUID, path: TargetPath) -> None:
     """Disconnects one path of a volume."""
-    controller = await opi.name_of(COLLECTION, naming.opi_remote_controller(uuid), lambda: list_remote_controllers(opi))
+    controller = await remote_controller_name(opi, uuid)
     await opi.remove(
         f"{controller}/nvmePaths",
         naming.opi_path(uuid, path.traddr, path.trsvcid),
@@ -96,6 +108,13 @@ async def remove_path(opi: OpiClient, uuid: UUID, path: TargetPath) -> None:
 async def list_paths(opi: OpiClient, controller: str) -> list[pb.NvmePath]:
     """All paths of one remote controller."""
     return await opi.pages(opi.remote.ListNvmePaths, pb.ListNvmePathsRequest(parent=controller), "nvme_paths")
+
+
+def target_path(path: pb.NvmePath) -> TargetPath:
+    """An OPI path of the network as our own value."""
+    trtype = next((name for name, number in _TRTYPE.items() if number == path.trtype), "TCP")
+    adrfam = next((name for name, number in _ADRFAM.items() if number == path.fabrics.adrfam), "IPv4")
+    return TargetPath(path.traddr, str(path.fabrics.trsvcid), trtype, adrfam)
 
 
 async def wait_remote_namespace(opi: OpiClient, controller: str, uuid: UUID) -> str:

@@ -241,6 +241,26 @@ async def test_strangers_are_left_alone_and_their_slots_too(bench: Bench) -> Non
     assert (await bench.attach(1)).slot.nsid == 1  # the volume itself finds its place again
 
 
+@pytest.mark.parametrize("placement", list(Placement))
+async def test_a_lost_record_does_not_make_detach_a_silent_ok(bench: Bench, placement: Placement) -> None:
+    had = await bench.attach(1, placement)
+    await bench.dpu.table.erase(volume(1))
+    going = await bench.detach(1)
+    assert (going.slot, going.spec.paths, going.placement) == (had.slot, had.spec.paths, placement)
+    assert bench.leftovers() == []
+    assert bench.dpu.table.get(volume(1)).state is State.UNCONFIRMED
+    await bench.release(1)
+    assert await bench.detach(1) is None
+
+
+async def test_a_lost_volume_that_was_never_on_a_function_needs_no_word(bench: Bench) -> None:
+    await bench.attach(1)
+    await bench.dpu.table.erase(volume(1))
+    del bench.fake.objects[NAMESPACE]
+    assert await bench.detach(1) is None
+    assert bench.leftovers() == []
+
+
 async def test_the_reconciler_wakes_when_the_opi_server_is_back(bench: Bench) -> None:
     await bench.attach(1)
     running = asyncio.create_task(bench.reconciler().run())
