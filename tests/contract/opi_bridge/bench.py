@@ -1,8 +1,6 @@
 """A bridge in this process, served on a unix socket, between two SPDK processes."""
 
 import contextlib
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 from uuid import NAMESPACE_DNS, UUID, uuid5
 
@@ -34,23 +32,6 @@ FIRST = HostFunction(0, 0)
 
 def volume(number: int) -> UUID:
     return uuid5(NAMESPACE_DNS, f"volume {number}")
-
-
-@dataclass
-class BenchProcess(SpdkProcess):
-    """A storage node, or a DPU: the emulated one shows its functions on a card."""
-
-    card: Path | None = None
-
-    @property
-    def command(self) -> list[str]:
-        if self.kind != "emulator":
-            return super().command
-        command = [sys.executable, "-m", "spdk_emulator", "--rpc", self.endpoint]
-        if self.card is None:
-            return command
-        self.card.mkdir(exist_ok=True)
-        return [*command, "--card", str(self.card)]
 
 
 class Bench:

@@ -6,21 +6,22 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from tests.contract.opi_bridge.bench import Bench, BenchProcess
-from tests.contract.spdk.spdk_process import KINDS, REAL
+from tests.contract.opi_bridge.bench import Bench
+from tests.contract.spdk.spdk_process import KINDS, SpdkProcess
 
 from dpucsi.dpus import DpuDriver
 from dpucsi.dpus.emulated import EmulatedDriver
 from dpucsi.dpus.nvmf_tcp import NvmfTcpDriver
 from dpucsi.dpus.vfio_user import VfioUserDriver
 from dpucsi.model import HostFunction
+from dpucsi.testing.spdk_command import real_spdk
 
 FUNCTIONS = (HostFunction(0, 0), HostFunction(0, 0, 1))
 
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
-    if request.param == "real" and not REAL:
+    if request.param == "real" and real_spdk() is None:
         pytest.skip("SPDK_TGT names no spdk_tgt")
     return str(request.param)
 
@@ -47,18 +48,20 @@ def driver(driver_name: str, folder: Path) -> DpuDriver:
 
 
 @pytest.fixture
-def dpu_process(kind: str, folder: Path) -> Iterator[BenchProcess]:
+def dpu_process(kind: str, folder: Path) -> Iterator[SpdkProcess]:
     (folder / "dpu").mkdir()
-    process = BenchProcess(kind, folder / "dpu", card=folder / "card")
+    card = folder / "card"
+    card.mkdir()
+    process = SpdkProcess(kind, folder / "dpu", options=() if kind == "real" else ("--card", str(card)))
     process.start()
     yield process
     process.kill()
 
 
 @pytest.fixture
-def storage_process(kind: str, folder: Path) -> Iterator[BenchProcess]:
+def storage_process(kind: str, folder: Path) -> Iterator[SpdkProcess]:
     (folder / "storage").mkdir()
-    process = BenchProcess(kind, folder / "storage", core=1)
+    process = SpdkProcess(kind, folder / "storage", core=1)
     process.start()
     yield process
     process.kill()
@@ -66,7 +69,7 @@ def storage_process(kind: str, folder: Path) -> Iterator[BenchProcess]:
 
 @pytest.fixture
 async def bench(
-    folder: Path, driver: DpuDriver, dpu_process: BenchProcess, storage_process: BenchProcess
+    folder: Path, driver: DpuDriver, dpu_process: SpdkProcess, storage_process: SpdkProcess
 ) -> AsyncIterator[Bench]:
     async with contextlib.AsyncExitStack() as stack:
         bench = Bench(folder, driver, dpu_process, storage_process, stack)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.contract.opi_bridge.bench import BenchProcess
+from tests.contract.spdk.spdk_process import SpdkProcess
 
 from dpucsi.dpus import DpuDriver, Placement
 from dpucsi.dpus.vfio_user import VfioUserDriver
@@ -17,7 +17,7 @@ from dpucsi.testing.dpu_conformance import DpuConformance
 
 
 @pytest.fixture
-async def spdk(dpu_process: BenchProcess) -> AsyncIterator[SpdkClient]:
+async def spdk(dpu_process: SpdkProcess) -> AsyncIterator[SpdkClient]:
     async with SpdkClient(dpu_process.endpoint) as client:
         yield client
 
@@ -33,7 +33,7 @@ class TestDriversInTree(DpuConformance):
 
 @pytest.mark.parametrize("driver_name", ["emulated", "vfio-user"], indirect=True)
 async def test_killed_spdk_leaves_a_socket(
-    driver: VfioUserDriver, spdk: SpdkClient, dpu_process: BenchProcess, function: HostFunction
+    driver: VfioUserDriver, spdk: SpdkClient, dpu_process: SpdkProcess, function: HostFunction
 ) -> None:
     """spdk issue 2622: the next process finds the address in use. The driver clears it; the folder goes at the end."""
     placement = Placement("nqn.2024-01.io.dpucsi:host:a", function=function)
