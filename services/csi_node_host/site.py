@@ -45,10 +45,10 @@ class Site:
         The recorded one may be dead and still mounted. Its numbers may also have gone to another volume's disk since;
         then it is not ours any more.
         """
-        disks = self.sysfs.disks()
-        found = [device(disk) for disk in disks if disk.uuid == volume_id.uuid]
+        living = self.sysfs.devices()
+        found: list[Device] = [(name, *dev) for name, dev, uuid in living if uuid == volume_id.uuid]
         recorded = volume.device if volume else None
-        if recorded and recorded not in found and all(disk.dev != recorded[1:] for disk in disks):
+        if recorded and recorded not in found and all(dev != recorded[1:] for _, dev, _ in living):
             found.append(recorded)
         return found
 
@@ -83,7 +83,7 @@ def check_ours(site: Site, volume_id: VolumeId, devices: Sequence[Device], mount
     With the device gone and no record left nobody can say whose a dead mount is; one of our device nodes that no living
     disk has can hold nothing any more, so it may go.
     """
-    living = {disk.dev for disk in site.sysfs.disks()}
+    living = {dev for _, dev, _ in site.sysfs.devices()}
     for mount in mounts:
         dead_file_system = mount.source.startswith(f"{site.dev_root}/nvme") and mount.dev not in living
         dead = dead_file_system or bool(_DEAD_NODE.search(mount.root))

@@ -4,6 +4,7 @@ An interrupted rebind leaves `driver_override` behind and the function unusable 
 12003), so every step asks what is, and the override is cleaned even by a call that finds everything else done.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,9 +21,12 @@ Write = Callable[[Path, str], object]
 
 
 def write_attribute(path: Path, text: str) -> None:
-    """Writes one sysfs attribute in one call, never making a file."""
-    with path.open("r+b", buffering=0) as attribute:
-        attribute.write(text.encode())
+    """Writes one sysfs attribute in one call, never making a file; bind and unbind may not even be opened to read."""
+    attribute = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(attribute, text.encode())
+    finally:
+        os.close(attribute)
 
 
 def bound_driver(sysfs: Sysfs, address: str) -> str:

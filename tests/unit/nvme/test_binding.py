@@ -4,7 +4,7 @@ import pytest
 
 from dpucsi.errors import FailedPreconditionError
 from dpucsi.nvme import Sysfs
-from dpucsi.nvme.binding import bound_driver, ensure_bound, ensure_unbound
+from dpucsi.nvme.binding import bound_driver, ensure_bound, ensure_unbound, write_attribute
 from dpucsi.testing.nvme_tree import NvmeTree, link
 
 ADDRESS = "0000:3b:00.1"
@@ -87,6 +87,15 @@ def test_another_driver_is_left_alone(kernel):
         ensure_bound(Sysfs(kernel.tree.sys), ADDRESS, kernel.write)
     ensure_unbound(Sysfs(kernel.tree.sys), ADDRESS, kernel.write)
     assert kernel.writes == []
+
+
+def test_an_attribute_that_may_only_be_written(tmp_path):
+    attribute = tmp_path / "unbind"
+    attribute.touch(mode=0o200)
+    write_attribute(attribute, ADDRESS)
+    assert attribute.read_text() == ADDRESS
+    with pytest.raises(FileNotFoundError):
+        write_attribute(tmp_path / "none", ADDRESS)
 
 
 def test_unbound_twice(kernel):
