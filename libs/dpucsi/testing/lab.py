@@ -22,6 +22,7 @@ from dpucsi.spdk import SpdkClient
 from dpucsi.spdk.lvol import bdev_lvol_create_lvstore, bdev_lvol_get_lvstores
 from dpucsi.testing.certificates import Certificates
 from dpucsi.testing.process import LabProcess
+from dpucsi.testing.spdk_command import spdk_command
 
 CLUSTER_ID = UUID("6ba7b814-9dad-11d1-80b4-00c04fd430c8")
 DPU_UUID = UUID("0f0e0d0c-0b0a-4908-8706-050403020100")
@@ -122,12 +123,12 @@ class Lab:
         return LabProcess(name, [*argv, *self.extra.get(name, ())], self.root / "log" / f"{name}.log")
 
     def _spdk(self, name: str) -> list[str]:
-        config = ["--json", str(self.root / "storage" / "config.json")] if name == "storage" else []
-        if self.spdk_tgt is not None:
-            flags = ["-m", "0x1", "--disable-cpumask-locks", "--no-huge", "-s", "1024", "--no-pci", "--iova-mode=va"]
-            return [str(self.spdk_tgt), *flags, "-r", str(self.socket(name)), *config]
-        card = ["--card", str(self.root / "card")] if name == "dpu" else []
-        return [sys.executable, "-m", "spdk_emulator", "--rpc", self.endpoint(name), *config, *card]
+        return spdk_command(
+            self.socket(name),
+            spdk_tgt=self.spdk_tgt,
+            json=self.root / "storage" / "config.json" if name == "storage" else None,
+            card=self.root / "card" if name == "dpu" else None,
+        )
 
     def _service(self, name: str) -> list[str]:
         state = ["--state", str(self.root / "state" / f"{name}.db")]

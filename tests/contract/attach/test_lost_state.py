@@ -15,19 +15,18 @@ from tests.contract.chain.test_chain import Chain
 from dpucsi.aio import wait_until
 from dpucsi.testing.lab import Lab
 from dpucsi.testing.snapshot import snapshot
-
-REAL = os.environ.get("SPDK_TGT", "")
+from dpucsi.testing.spdk_command import real_spdk
 
 
 @pytest.fixture(params=["emulator-emulated", "real-nvmf-tcp"])
 async def lab(request: pytest.FixtureRequest) -> AsyncIterator[Lab]:
     kind, _, driver = request.param.partition("-")
-    if kind == "real" and not REAL:
+    if kind == "real" and real_spdk() is None:
         pytest.skip("SPDK_TGT names no spdk_tgt")
     if os.geteuid() != 0:
         pytest.skip("the emulated card's loop devices need root")
     root = Path(tempfile.mkdtemp(prefix="dpucsi-attach-"))
-    lab = Lab(root, spdk_tgt=Path(REAL) if kind == "real" else None, driver=driver)
+    lab = Lab(root, spdk_tgt=real_spdk() if kind == "real" else None, driver=driver)
     try:
         await lab.up()
         yield lab

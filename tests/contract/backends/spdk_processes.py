@@ -1,9 +1,7 @@
 """SPDK processes for these contract tests: the emulator always, a real spdk_tgt where SPDK_TGT names one."""
 
 import itertools
-import os
 import socket
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,10 +17,11 @@ from dpucsi.spdk.nvme import (
     find_nvme_controller,
 )
 from dpucsi.testing.process import LabProcess
+from dpucsi.testing.spdk_command import real_spdk, spdk_command
 
 EMULATOR = "emulator"
 SPDK_TGT = "spdk_tgt"
-KINDS = (EMULATOR, SPDK_TGT) if os.environ.get("SPDK_TGT") else (EMULATOR,)
+KINDS = (EMULATOR, SPDK_TGT) if real_spdk() else (EMULATOR,)
 LVSTORE = "lvs0"
 STORE_BYTES = 8 << 30
 START_S = 15.0
@@ -34,11 +33,7 @@ class Spdk:
     def __init__(self, kind: str, folder: Path, name: str) -> None:
         self.rpc = f"unix://{folder}/{name}.sock"
         self.folder = folder
-        if kind == EMULATOR:
-            argv = [sys.executable, "-m", "spdk_emulator", "--rpc", self.rpc]
-        else:
-            flags = "-m 0x1 --disable-cpumask-locks --no-huge -s 1024 --no-pci --iova-mode=va -r"
-            argv = [os.environ["SPDK_TGT"], *flags.split(), f"{folder}/{name}.sock"]
+        argv = spdk_command(folder / f"{name}.sock", spdk_tgt=None if kind == EMULATOR else real_spdk())
         self.process = LabProcess(f"{name} ({kind})", argv, folder / f"{name}.log")
 
     async def start(self) -> None:

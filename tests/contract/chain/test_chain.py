@@ -22,10 +22,10 @@ from dpucsi.spdk import nvme, nvmf
 from dpucsi.testing.lab import DPU_UUID, Lab
 from dpucsi.testing.orchestrator import Claim, Orchestrator
 from dpucsi.testing.snapshot import snapshot
+from dpucsi.testing.spdk_command import real_spdk
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 BOOT = "7d9e7f0a-0000-4000-8000-000000000001"
-REAL = os.environ.get("SPDK_TGT", "")
 
 
 @pytest_asyncio.fixture(
@@ -33,12 +33,12 @@ REAL = os.environ.get("SPDK_TGT", "")
 )
 async def lab(request: pytest.FixtureRequest) -> AsyncIterator[Lab]:
     kind, _, driver = request.param.partition("-")
-    if kind == "real" and not REAL:
+    if kind == "real" and real_spdk() is None:
         pytest.skip("SPDK_TGT names no spdk_tgt")
     if os.geteuid() != 0:
         pytest.skip("the emulated card's loop devices need root")
     root = Path(tempfile.mkdtemp(prefix="dpucsi-chain-"))
-    lab = Lab(root, spdk_tgt=Path(REAL) if kind == "real" else None, driver=driver)
+    lab = Lab(root, spdk_tgt=real_spdk() if kind == "real" else None, driver=driver)
     try:
         await lab.up()
         yield lab

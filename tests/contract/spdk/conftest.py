@@ -12,19 +12,20 @@ from uuid import uuid4
 
 import pytest
 from spdk.rpc.client import JSONRPCClient
-from tests.contract.spdk.spdk_process import KINDS, REAL, SpdkProcess
+from tests.contract.spdk.spdk_process import KINDS, SpdkProcess
 
 from dpucsi.spdk import SpdkClient, nvmf
 from dpucsi.spdk.address import TransportAddress
 from dpucsi.spdk.bdev import bdev_aio_create
 from dpucsi.spdk.lvol import bdev_lvol_create_lvstore
+from dpucsi.testing.spdk_command import real_spdk
 
 _names = count(1)
 
 
 @pytest.fixture(scope="session", params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
-    if request.param == "real" and not REAL:
+    if request.param == "real" and real_spdk() is None:
         pytest.skip("SPDK_TGT names no spdk_tgt")
     return str(request.param)
 

@@ -1,13 +1,12 @@
 """One process under test, emulated or real: started, killed and started again at the same socket."""
 
-import os
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-REAL = os.environ.get("SPDK_TGT", "")
+from dpucsi.testing.spdk_command import real_spdk, spdk_command
+
 KINDS = ("emulator", "real")
 
 
@@ -31,12 +30,8 @@ class SpdkProcess:
 
     @property
     def command(self) -> list[str]:
-        if self.kind == "emulator":
-            return [sys.executable, "-m", "spdk_emulator", "--rpc", self.endpoint]
-        # --no-huge and so on: no hugepages, devices or root's rights are needed. Two of them may share a core.
-        memory = ["--no-huge", "-s", "1024", "--no-pci", "--iova-mode=va"]
-        cores = ["-m", hex(1 << self.core), "--disable-cpumask-locks"]
-        return [REAL, *memory, *cores, "-r", str(self.socket), *self.options]
+        real = real_spdk() if self.kind == "real" else None
+        return [*spdk_command(self.socket, spdk_tgt=real, core=self.core), *self.options]
 
     def start(self) -> None:
         with (self.folder / "log").open("ab") as log:

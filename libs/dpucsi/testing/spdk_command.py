@@ -1,0 +1,28 @@
+"""How an SPDK process of a lab is started: the emulator, or a real spdk_tgt."""
+
+import os
+import sys
+from pathlib import Path
+
+# No huge pages and no PCI: it runs anywhere, as root. Less memory fails when iSCSI starts. Several share a core.
+_REAL = ("--no-huge", "-s", "1024", "--no-pci", "--iova-mode=va", "--disable-cpumask-locks")
+
+
+def real_spdk() -> Path | None:
+    """The spdk_tgt that the environment's SPDK_TGT names, if any."""
+    named = os.environ.get("SPDK_TGT")
+    return Path(named) if named else None
+
+
+def spdk_command(
+    socket: Path, *, spdk_tgt: Path | None = None, core: int = 0, json: Path | None = None, card: Path | None = None
+) -> list[str]:
+    """The command line of one process that serves JSON-RPC on `socket`.
+
+    `json` is its start-up configuration; `core` is for a real one, `card` the folder of an emulated one's card.
+    """
+    config = ["--json", str(json)] if json else []
+    if spdk_tgt is not None:
+        return [str(spdk_tgt), *_REAL, "-m", hex(1 << core), "-r", str(socket), *config]
+    shown = ["--card", str(card)] if card else []
+    return [sys.executable, "-m", "spdk_emulator", "--rpc", f"unix://{socket}", *config, *shown]
