@@ -28,7 +28,7 @@ from dpucsi.testing.lab import Lab
 from dpucsi.testing.orchestrator import Claim, Orchestrator, as_request, mount_capability
 from dpucsi.testing.snapshot import loop_devices, mounts
 
-console = Console(highlight=False)
+console = Console(highlight=False, width=max(Console().width, 120))
 FILE_BYTES = 16 << 20
 
 
