@@ -109,9 +109,11 @@ async def test_a_read_only_publish_takes_no_write(lab: Lab, orchestrator: Orches
 async def test_a_disk_with_somebodys_data_is_never_formatted(lab: Lab, orchestrator: Orchestrator) -> None:
     """The bytes are written behind the driver's back, as a storage admin with the wrong lvol would."""
     before = await snapshot(lab)
+    earlier = set((lab.root / "storage" / "disk0.img.lvs").iterdir())
     claim = Claim("life-foreign", size_bytes=400 << 20)
     await play(orchestrator.forward(claim)[:2])
-    lvol = max((lab.root / "storage" / "disk0.img.lvs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    lvols = set((lab.root / "storage" / "disk0.img.lvs").iterdir()) - earlier
+    (lvol,) = (path for path in lvols if path.suffix != ".json")
     subprocess.run(["mkfs.xfs", "-q", str(lvol)], check=True)
     with pytest.raises(errors.FailedPreconditionError, match="xfs"):
         await orchestrator.stage(claim)
