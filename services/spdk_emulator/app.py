@@ -11,6 +11,8 @@ import structlog
 from dpucsi.errors import UnavailableError
 from dpucsi.spdk.endpoint import Endpoint
 from spdk_emulator import methods
+from spdk_emulator.card.board import Board
+from spdk_emulator.card.emulated import EmulatedCard, functions_folder
 from spdk_emulator.config import Config
 from spdk_emulator.emulator import Emulator
 from spdk_emulator.rpc import table
@@ -26,7 +28,11 @@ async def serve_spdk_emulator(config: Config) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    emulator = Emulator(attach_s=config.attach_ms / 1000)
+    card, functions = None, None
+    if config.card is not None:
+        card = EmulatedCard(await asyncio.to_thread(Board, config.card), config.card_recovery)
+        functions = functions_folder(config.card)
+    emulator = Emulator(attach_s=config.attach_ms / 1000, card=card, functions=functions)
     try:
         if config.json is not None:
             await apply_startup(emulator, config.json)
@@ -36,11 +42,11 @@ async def serve_spdk_emulator(config: Config) -> None:
         log.info("serving", endpoint=config.rpc, families=len(methods.__all__), methods=len(table.names()))
         await stopping.wait()
         server.close()
-        where = Endpoint.parse(config.rpc)
-        if where.scheme == "unix":
-            Path(where.path).unlink(missing_ok=True)
+        _remove_socket(config.rpc)
     finally:
         emulator.close()
+        if card is not None:
+            await card.close()
 
 
 def listen(endpoint: str) -> socket.socket:
@@ -73,3 +79,9 @@ def _remove_stale(path: str) -> None:
             Path(path).unlink()
         except FileNotFoundError:
             return
+
+
+def _remove_socket(endpoint: str) -> None:
+    where = Endpoint.parse(endpoint)
+    if where.scheme == "unix":
+        Path(where.path).unlink(missing_ok=True)
