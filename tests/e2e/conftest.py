@@ -3,13 +3,15 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from dpucsi.aio import wait_until
 from dpucsi.testing.lab import Lab
 from dpucsi.testing.orchestrator import Orchestrator
-from dpucsi.testing.snapshot import loop_devices, mounts
+from dpucsi.testing.snapshot import loop_devices, mounts, snapshot
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
@@ -28,6 +30,17 @@ async def lab() -> AsyncIterator[Lab]:
     assert loop_devices(root) == []
     assert list(root.rglob("*.sock")) == []
     shutil.rmtree(root)
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def baseline(lab: Lab) -> dict[str, Any]:
+    """The state before any volume, once the attacher has made its shared functions."""
+
+    async def settled() -> dict[str, Any] | None:
+        state = await snapshot(lab)
+        return state if any(name.startswith("nvmeSubsystems/") for name in state["opi"]) else None
+
+    return await wait_until(settled, "the shared function", timeout_s=10)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

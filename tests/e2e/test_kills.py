@@ -8,6 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from dpucsi.testing.snapshot import snapshot
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
+State = dict[str, Any]
 PROCESSES = (*SERVICES, *SPDKS)
 STAGE_EVENTS = ("CreateNvmeRemoteController", "CreateNvmePath", "CreateNvmeNamespace", "NodeService/Attach")
 UNSTAGE_EVENTS = ("DeleteNvmeNamespace", "DeleteNvmePath", "DeleteNvmeRemoteController", "AttacherService/Release")
@@ -60,29 +62,23 @@ class Story:
         self.lab.processes[victim].kill()
         await self.lab.start(victim)
 
-    async def kill_when(self, victim: str, event: str, step: Callable[[], Awaitable[object]]) -> bool:
-        """Runs `step` and kills `victim` as soon as a service has logged the call `event`; False: it never came."""
-        watch = asyncio.create_task(self._kill_after(victim, event))
-        try:
-            await step()
-        finally:
-            watch.cancel()
-            struck = not (await asyncio.gather(watch, return_exceptions=True))[0]
-            if not self.lab.processes[victim].running:
-                await self.lab.start(victim)
-        return struck
-
-    async def _kill_after(self, victim: str, event: str) -> None:
+    async def kill_when(self, victim: str, event: str, step: Callable[[], Awaitable[object]]) -> None:
+        """Runs `step` and kills `victim` as soon as a service has logged the call `event`, which must come."""
         logs = {path: path.stat().st_size for path in (self.lab.root / "log").glob("*.log")}
 
         async def said() -> bool | None:
             return any(event in new_text(path, size) for path, size in logs.items()) or None
 
-        await wait_until(said, event, timeout_s=60, first_s=0.001, longest_s=0.001)
-        self.lab.processes[victim].kill()
-        await self.lab.start(victim)
+        async def strike() -> None:
+            await wait_until(said, event, timeout_s=60, first_s=0.001, longest_s=0.001)
+            await self.kill(victim)
 
-    async def ends_as(self, before: object) -> None:
+        striking = asyncio.create_task(strike())
+        await step()
+        assert await said(), f"the step never made the call {event}"
+        await striking
+
+    async def ends_as(self, before: State) -> None:
         """The state is as before, at the latest when the card has given up on what nobody attaches again."""
 
         async def same() -> bool | None:
@@ -101,8 +97,7 @@ def new_text(path: Path, since: int) -> str:
 
 
 @pytest.mark.parametrize("victim", PROCESSES)
-async def test_killed_between_the_steps(lab: Lab, orchestrator: Orchestrator, victim: str) -> None:
-    before = await snapshot(lab)
+async def test_killed_between_the_steps(lab: Lab, orchestrator: Orchestrator, baseline: State, victim: str) -> None:
     story = Story(lab, orchestrator, f"between-{victim}")
     await story.kill(victim)
     await story.forward(0, 1)
@@ -118,41 +113,41 @@ async def test_killed_between_the_steps(lab: Lab, orchestrator: Orchestrator, vi
     for _, act in orchestrator.back(story.claim):
         await act()
         await story.kill(victim)
-    await story.ends_as(before)
+    await story.ends_as(baseline)
 
 
 @pytest.mark.parametrize("event", STAGE_EVENTS)
 @pytest.mark.parametrize("victim", PROCESSES)
-async def test_killed_inside_stage(lab: Lab, orchestrator: Orchestrator, victim: str, event: str) -> None:
-    before = await snapshot(lab)
+async def test_killed_inside_stage(
+    lab: Lab, orchestrator: Orchestrator, baseline: State, victim: str, event: str
+) -> None:
     story = Story(lab, orchestrator, f"stage-{victim}-{event.replace('/', '-')}".lower())
     await story.forward(0, 2)
     await story.kill_when(victim, event, story.stage_or_start_over)
     await story.forward(3)
     (orchestrator.target_path(story.claim) / "file").write_text("written")
     await story.back()
-    await story.ends_as(before)
+    await story.ends_as(baseline)
 
 
 @pytest.mark.parametrize("event", UNSTAGE_EVENTS)
 @pytest.mark.parametrize("victim", PROCESSES)
-async def test_killed_inside_unstage(lab: Lab, orchestrator: Orchestrator, victim: str, event: str) -> None:
-    before = await snapshot(lab)
+async def test_killed_inside_unstage(
+    lab: Lab, orchestrator: Orchestrator, baseline: State, victim: str, event: str
+) -> None:
     story = Story(lab, orchestrator, f"unstage-{victim}-{event.replace('/', '-')}".lower())
     await story.forward()
     await orchestrator.node_unpublish(story.claim)
-    struck = await story.kill_when(victim, event, lambda: orchestrator.unstage(story.claim))
-    assert struck, f"unstage never made the call {event}"
+    await story.kill_when(victim, event, lambda: orchestrator.unstage(story.claim))
     await orchestrator.unpublish(story.claim)
     await orchestrator.delete(story.claim)
-    await story.ends_as(before)
+    await story.ends_as(baseline)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_killed_at_random_moments(lab: Lab, orchestrator: Orchestrator, seed: int) -> None:
+async def test_killed_at_random_moments(lab: Lab, orchestrator: Orchestrator, baseline: State, seed: int) -> None:
     """Twelve volumes, each with one random process killed at a random moment of its staging and of its unstaging."""
     rng = random.Random(seed)
-    before = await snapshot(lab)
     for number in range(12):
         story = Story(lab, orchestrator, f"random-{seed}-{number}")
         await story.forward(0, 2)
@@ -163,7 +158,7 @@ async def test_killed_at_random_moments(lab: Lab, orchestrator: Orchestrator, se
         await struck_after(story, rng.choice(PROCESSES), rng.uniform(0, 0.1), unstage)
         await orchestrator.unpublish(story.claim)
         await orchestrator.delete(story.claim)
-        await story.ends_as(before)
+        await story.ends_as(baseline)
 
 
 async def struck_after(story: Story, victim: str, delay_s: float, step: Callable[[], Awaitable[object]]) -> None:

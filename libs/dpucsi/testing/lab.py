@@ -26,6 +26,7 @@ from dpucsi.testing.spdk_command import spdk_command
 
 CLUSTER_ID = UUID("6ba7b814-9dad-11d1-80b4-00c04fd430c8")
 DPU_UUID = UUID("0f0e0d0c-0b0a-4908-8706-050403020100")
+DISK_UUID = UUID("6ba7b815-9dad-11d1-80b4-00c04fd430c8")
 NODE = "lab-node"
 BACKEND = "pool-a"
 LVSTORE = "lvs0"
@@ -172,7 +173,8 @@ class Lab:
         return [word for text in options for word in ("--driver-option", text)]
 
     def _write_storage_config(self) -> None:
-        disk = {"name": "disk0", "filename": str(self.root / "storage" / "disk0.img"), "block_size": 4096}
+        filename = str(self.root / "storage" / "disk0.img")
+        disk = {"name": "disk0", "filename": filename, "block_size": 4096, "uuid": str(DISK_UUID)}
         config = {"subsystems": [{"subsystem": "bdev", "config": [{"method": "bdev_aio_create", "params": disk}]}]}
         (self.root / "storage" / "config.json").write_text(json.dumps(config))
 
