@@ -59,7 +59,7 @@ def nvmf_create_subsystem(
     subsystem = Subsystem(
         nqn=nqn,
         serial_number=serial_number,
-        model_number=model_number or "SPDK bdev Controller",
+        model_number=model_number,
         admin_label=admin_label,
         max_namespaces=max_namespaces or NAMESPACES_DEFAULT,
         min_cntlid=min_cntlid,
