@@ -124,7 +124,7 @@ def test_every_error_has_a_code_and_a_bare_one_is_a_bug() -> None:
 
 
 def test_a_code_without_reason_still_says_who() -> None:
-    failed = grpc.aio.AioRpcError(grpc.StatusCode.NOT_FOUND, grpc.aio.Metadata(), grpc.aio.Metadata())
+    failed = grpc.aio.AioRpcError(grpc.StatusCode.NOT_FOUND, grpc.aio.Metadata(), grpc.aio.Metadata(), None, None)
     assert "csi-node-dpu" in str(error_of("csi-node-dpu", failed))
 
 

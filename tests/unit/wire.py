@@ -64,6 +64,13 @@ class AioServerThread:
         await server.stop(1.0)
 
 
+def details(error: grpc.RpcError) -> str:
+    """The message a call failed with; a failure without one is a failed test."""
+    said = error.details()
+    assert said is not None, f"{error!r} says nothing"
+    return said
+
+
 def create_channel(target: str) -> Callable[..., grpc.Channel]:
     """What `grpc_create_channel` has to be."""
 

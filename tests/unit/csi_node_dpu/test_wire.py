@@ -3,12 +3,12 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import grpc
 import pytest
-from tests.unit.wire import AioServerThread, create_channel
+from tests.unit.wire import AioServerThread, create_channel, details
 
 from csi_node_dpu.node import NodeServicer
 from dpucsi import errors, naming
@@ -29,6 +29,8 @@ SPEC = AttachSpec(
 )
 DISK = attacher_pb2.Disk(uuid=str(VOLUME), nsid=3, pci_address="0000:3b:00.0", function="port0-pf0")
 
+AnswerT = TypeVar("AnswerT")
+
 
 class Attacher(attacher_pb2_grpc.AttacherServiceServicer):
     """Remembers what it was asked; raises `error`, or answers as if all were well."""
@@ -38,7 +40,7 @@ class Attacher(attacher_pb2_grpc.AttacherServiceServicer):
         self.error: errors.DpucsiError | None = None
         self.disk: attacher_pb2.Disk | None = DISK
 
-    def answer(self, request: Any, answer: Any) -> Any:
+    def answer(self, request: Any, answer: AnswerT) -> AnswerT:
         self.asked.append(request)
         if self.error is not None:
             raise self.error
@@ -190,7 +192,7 @@ def test_bad_input_never_reaches_the_attacher(grpc_stub, attacher: Attacher, met
     with pytest.raises(grpc.RpcError) as refused:
         getattr(grpc_stub, method)(asked)
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert says in refused.value.details()
+    assert says in details(refused.value)
     assert attacher.asked == []
 
 
@@ -210,7 +212,7 @@ def test_the_attachers_reasons_arrive(grpc_stub, attacher: Attacher, error, code
     with pytest.raises(grpc.RpcError) as refused:
         grpc_stub.Attach(attach())
     assert refused.value.code() is code
-    assert "what happened, what to do" in refused.value.details()
+    assert "what happened, what to do" in details(refused.value)
 
 
 def test_an_attacher_that_is_away_is_unavailable(
@@ -220,7 +222,7 @@ def test_an_attacher_that_is_away_is_unavailable(
     with pytest.raises(grpc.RpcError) as refused:
         grpc_stub.GetInfo(pb.GetInfoRequest())
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
-    assert "volume-attacher" in refused.value.details()
+    assert "volume-attacher" in details(refused.value)
 
 
 def test_a_message_of_8_mib(grpc_stub, attacher: Attacher) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
+import grpc
+
 from csi_node_host.dpu import Dpu
 from csi_node_host.node import NodeServicer
 from csi_node_host.record import Volumes
@@ -39,15 +41,14 @@ def capability(fs_type="ext4", mode=Modes.SINGLE_NODE_WRITER, flags=()):
 
 @dataclass
 class Rig:
-    """`servicer` is replaced by `restart`, as a killed process is; the DPU, disks and mounts outlive it."""
+    """Serves from `start` on; `restart` replaces `servicer` as a kill does; the DPU, disks and mounts outlive it."""
 
     root: Path
     dpu: FakeDpu
-    to_dpu: object
-    records: Records | None = None
-    servicer: NodeServicer | None = None
-    site: Site | None = None
-    calls: list[str] = field(default_factory=list)
+    to_dpu: grpc.aio.Channel
+    records: Records = field(init=False)
+    servicer: NodeServicer = field(init=False)
+    site: Site = field(init=False)
 
     @property
     def tree(self) -> NvmeTree:
@@ -62,13 +63,14 @@ class Rig:
         return self.root / "pods" / "target"
 
     async def restart(self, boot_id=BOOT, lose_state=False):
-        if self.records is not None:
-            await self.records.close()
-        state = self.root / "state" / "node.db"
+        await self.records.close()
         if lose_state:
-            for file in state.parent.glob("*"):
+            for file in (self.root / "state").glob("*"):
                 file.unlink()
-        self.records = Records.open(state)
+        self.start(boot_id)
+
+    def start(self, boot_id=BOOT):
+        self.records = Records.open(self.root / "state" / "node.db")
         self.site = Site(
             sysfs=Sysfs(self.tree.sys),
             dev_root=self.tree.dev,
@@ -131,7 +133,7 @@ async def make_rig(root: Path):
     await server.start()
     async with channel(endpoint) as to_dpu:
         rig = Rig(root, dpu, to_dpu)
-        await rig.restart()
+        rig.start()
         try:
             yield rig
             assert mounts_under(root) == [], "mounts left"

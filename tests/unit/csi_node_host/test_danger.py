@@ -287,7 +287,7 @@ async def test_the_slot_is_not_released_while_the_disk_is_seen(rig):
     await rig.stage()
     rig.site = replace(rig.site, disk_wait_s=0.1)
     rig.servicer._site = rig.site
-    called = []
+    called: list[str] = []
     rig.dpu.on_call = called.append
     rig.dpu.unplug = False
     with pytest.raises(TimedOutError, match="slot on the DPU is not given back"):
@@ -301,7 +301,7 @@ async def test_the_slot_is_not_released_while_the_disk_is_seen(rig):
 async def test_an_unconfirmed_attachment_is_finished_before_the_next_stage(rig):
     await rig.stage()
     await rig.unstage()
-    called = []
+    called: list[str] = []
     rig.dpu.on_call = called.append
     await rig.site.dpu.attach(VOLUME, {"a": "b"}, "shared")
     await rig.site.dpu.detach(VOLUME)  # and nobody released it: this Host's records were lost in between
@@ -326,6 +326,7 @@ async def test_unstage_while_the_dpu_is_away_is_resumed(rig):
 async def test_a_mount_in_another_namespace_holds_the_disk(rig):
     await rig.stage()
     holder = subprocess.Popen(["unshare", "-m", "sh", "-c", "echo up; exec cat"], stdin=-1, stdout=-1)
+    assert holder.stdout is not None
     holder.stdout.readline()
     try:
         with pytest.raises(FailedPreconditionError, match="another mount namespace"):

@@ -74,7 +74,7 @@ async def test_everything_twice_changes_nothing(rig):
 
 async def test_publish_and_unpublish_and_stats_need_no_dpu(rig):
     await rig.stage()
-    called = []
+    called: list[str] = []
     rig.dpu.on_call = called.append
     await rig.publish()
     await rig.stats()

@@ -100,8 +100,12 @@ async def test_an_error_that_comes_while_blkid_looks_is_seen_behind_it(loop, bla
 async def test_a_disk_that_does_not_answer_is_not_waited_for_and_not_asked_twice(tmp_path):
     answer = threading.Event()
     node = tmp_path / "dead"
+
+    def hang(node, size):
+        answer.wait(30)
+
     with limit(0.1), pytest.raises(TimedOutError):
-        await probe(node, SIZE, lambda *_: answer.wait(30) and None)
+        await probe(node, SIZE, hang)
     with pytest.raises(UnavailableError, match="still hangs"):
         await probe(node, SIZE, lambda *_: None)
     answer.set()

@@ -7,7 +7,7 @@ import pytest
 
 from dpucsi.errors import FailedPreconditionError
 from dpucsi.model import HostDisk
-from dpucsi.nvme import Sysfs, find_disk, leftovers, verify
+from dpucsi.nvme import Disk, Sysfs, find_disk, leftovers, verify
 from dpucsi.testing.nvme_tree import NvmeTree
 
 UUID_A = UUID("11111111-2222-5333-8444-555555555555")
@@ -31,10 +31,16 @@ def add(tree, name="nvme0n1", *, controllers=("nvme1",), multipath=True, **other
     tree.add_disk(name, controllers=controllers, multipath=multipath, **(values | other))
 
 
+def found(tree, want=WANT) -> Disk:
+    disk = find_disk(Sysfs(tree.sys), want)
+    assert disk is not None, f"no disk {want.uuid}"
+    return disk
+
+
 @pytest.mark.parametrize("multipath", [True, False])
 def test_found_with_its_controller(tree, multipath):
     add(tree, multipath=multipath)
-    disk = find_disk(Sysfs(tree.sys), WANT)
+    disk = found(tree)
     assert (disk.name, disk.dev, disk.nsid, disk.size_bytes) == ("nvme0n1", (259, 7), 1, SIZE)
     assert disk.pci_addresses == (FUNCTION,)
     assert [part.name for part in disk.controllers] == ["nvme1"]
@@ -48,12 +54,12 @@ def test_hidden_paths_are_no_disks(tree):
 
 def test_two_paths_are_one_disk(tree):
     add(tree, controllers=("nvme0", "nvme1"))
-    assert set(find_disk(Sysfs(tree.sys), WANT).pci_addresses) == {FUNCTION, OTHER_FUNCTION}
+    assert set(found(tree).pci_addresses) == {FUNCTION, OTHER_FUNCTION}
 
 
 def test_the_number_behind_n_is_not_the_nsid(tree):
     add(tree, "nvme0n1", nsid=7)
-    assert find_disk(Sysfs(tree.sys), replace(WANT, nsid=7)).nsid == 7
+    assert found(tree, replace(WANT, nsid=7)).nsid == 7
 
 
 def test_absent(tree):
@@ -63,7 +69,7 @@ def test_absent(tree):
 
 def test_by_nguid_where_there_is_no_uuid(tree):
     add(tree, uuid=None)
-    assert find_disk(Sysfs(tree.sys), WANT).name == "nvme0n1"
+    assert found(tree).name == "nvme0n1"
 
 
 def test_a_controller_that_goes_away_shows_no_disk(tree):

@@ -17,6 +17,7 @@ from volume_attacher.attach import attach
 from volume_attacher.detach import detach, release
 from volume_attacher.dpu import Dpu
 from volume_attacher.reconcile import Reconciler
+from volume_attacher.record import Record
 from volume_attacher.slots import Functions, Placement
 from volume_attacher.table import Table
 
@@ -67,6 +68,12 @@ class Bench:
 
     async def release(self, number: int = 1, boot: str = BOOT) -> None:
         await release(self.dpu, volume(number), boot)
+
+    def record(self, number: int = 1) -> Record:
+        """What is kept of the volume; a failed test where there is nothing."""
+        kept = self.dpu.table.get(volume(number))
+        assert kept is not None, f"no record of {volume(number)}"
+        return kept
 
     def leftovers(self) -> list[str]:
         """All but the shared function, which stays."""

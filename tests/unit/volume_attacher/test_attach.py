@@ -29,7 +29,7 @@ async def test_attach_puts_the_volume_on_a_shared_function(bench: Bench) -> None
     assert shown.volume_name_ref == f"nvmeRemoteControllers/vol-{volume(1)}/nvmeRemoteNamespaces/1"
     (path,) = (bench.fake.objects[name] for name in bench.fake.names("nvmePaths"))
     assert (path.traddr, path.fabrics.hostnqn) == ("192.0.2.1", record.spec.hostnqn)
-    assert bench.dpu.table.get(volume(1)).state is State.ATTACHED
+    assert bench.record(1).state is State.ATTACHED
 
 
 async def test_an_attach_on_a_prepared_function_takes_four_calls_and_a_look(bench: Bench) -> None:
@@ -89,7 +89,7 @@ async def test_a_new_boot_confirms_and_an_old_one_is_refused(bench: Bench) -> No
     await bench.detach(1)
     assert (await bench.attach(3, boot=NEXT_BOOT)).slot.nsid == 1
     assert bench.dpu.table.get(volume(1)) is None
-    assert bench.dpu.table.get(volume(2)).state is State.ATTACHED
+    assert bench.record(2).state is State.ATTACHED
     with pytest.raises(FailedPreconditionError, match="rebooted since"):
         await bench.detach(2, boot=BOOT)
 
@@ -103,8 +103,8 @@ async def test_a_removal_that_a_new_boot_may_have_seen_needs_its_word(bench: Ben
     await bench.fake.start()
     await bench.dpu.opi.channel.channel_ready()
     await bench.detach(1, boot=NEXT_BOOT)
-    assert bench.dpu.table.get(volume(1)).state is State.UNCONFIRMED
-    assert bench.dpu.table.get(volume(1)).boot_id == NEXT_BOOT
+    assert bench.record(1).state is State.UNCONFIRMED
+    assert bench.record(1).boot_id == NEXT_BOOT
 
 
 async def test_boots_are_remembered_over_a_restart(bench: Bench) -> None:
@@ -248,7 +248,7 @@ async def test_a_lost_record_does_not_make_detach_a_silent_ok(bench: Bench, plac
     going = await bench.detach(1)
     assert (going.slot, going.spec.paths, going.placement) == (had.slot, had.spec.paths, placement)
     assert bench.leftovers() == []
-    assert bench.dpu.table.get(volume(1)).state is State.UNCONFIRMED
+    assert bench.record(1).state is State.UNCONFIRMED
     await bench.release(1)
     assert await bench.detach(1) is None
 
@@ -287,7 +287,7 @@ async def test_a_caller_goes_before_the_reconciler(bench: Bench) -> None:
         await bench.detach(1)
     await passing
     assert bench.leftovers() == []
-    assert bench.dpu.table.get(volume(1)).state is State.UNCONFIRMED
+    assert bench.record(1).state is State.UNCONFIRMED
 
 
 async def test_an_exclusive_function_is_removed_with_its_volume(bench: Bench) -> None:

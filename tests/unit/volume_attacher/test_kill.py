@@ -4,6 +4,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import grpc
 import pytest
@@ -18,6 +19,7 @@ from dpucsi.testing.fake_opi import FakeOpi
 from dpucsi.testing.lab import listening
 from dpucsi.testing.process import LabProcess
 
+AnswerT = TypeVar("AnswerT")
 UUID = str(volume(1))
 # Get, create remote controller, create path, list remote namespaces, create namespace; exclusive: its function twice.
 ATTACH_CALLS = {pb.PLACEMENT_SHARED: 5, pb.PLACEMENT_EXCLUSIVE: 7}
@@ -25,15 +27,15 @@ ATTACH_CALLS = {pb.PLACEMENT_SHARED: 5, pb.PLACEMENT_EXCLUSIVE: 7}
 DETACH_CALLS = {pb.PLACEMENT_SHARED: 3, pb.PLACEMENT_EXCLUSIVE: 6}
 
 
-def points(calls: dict[int, int]) -> list[tuple[int, int, bool]]:
+def points(calls: dict[pb.Placement.ValueType, int]) -> list[tuple[pb.Placement.ValueType, int, bool]]:
     return [(kind, call, after) for kind, n in calls.items() for call in range(1, n + 1) for after in (False, True)]
 
 
-def request(placement: int) -> pb.AttachRequest:
+def request(placement: pb.Placement.ValueType) -> pb.AttachRequest:
     path = pb.TargetPath(trtype="TCP", adrfam="IPv4", traddr="192.0.2.1", trsvcid="4420")
     hostnqn = naming.hostnqn(DPU, "00000001")
     spec = pb.AttachSpec(uuid=UUID, subnqn=naming.subnqn(volume(1)), hostnqn=hostnqn, paths=[path])
-    return pb.AttachRequest(spec=spec, placement=pb.Placement.ValueType(placement), boot_id=BOOT)
+    return pb.AttachRequest(spec=spec, placement=placement, boot_id=BOOT)
 
 
 class Attacher:
@@ -75,7 +77,7 @@ class Attacher:
         assert self.process.running, self.process.complain()
         return bool(self.fake.names("nvmeControllers")) or None
 
-    async def attach(self, placement: int) -> pb.Disk:
+    async def attach(self, placement: pb.Placement.ValueType) -> pb.Disk:
         return (await self.retried(lambda: self.stub.Attach(request(placement)))).disk
 
     async def detach(self) -> None:
@@ -87,10 +89,10 @@ class Attacher:
     async def listed(self) -> list[pb.Attachment]:
         return list((await self.stub.ListAttachments(pb.ListAttachmentsRequest())).attachments)
 
-    async def retried(self, verb: Callable[[], Awaitable]):
+    async def retried(self, verb: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
         """As a CO retries."""
 
-        async def unless_temporary():
+        async def unless_temporary() -> AnswerT | None:
             try:
                 return await verb()
             except grpc.aio.AioRpcError as failed:
@@ -129,7 +131,7 @@ async def _set(event) -> bool | None:
 
 
 @pytest.mark.parametrize(("placement", "call", "after"), points(ATTACH_CALLS))
-async def test_attach(attacher: Attacher, placement: int, call: int, after: bool) -> None:
+async def test_attach(attacher: Attacher, placement: pb.Placement.ValueType, call: int, after: bool) -> None:
     before = dict(attacher.fake.objects)
     async with killed_at(attacher, call, after):
         begun = attacher.stub.Attach(request(placement))
@@ -145,7 +147,7 @@ async def test_attach(attacher: Attacher, placement: int, call: int, after: bool
 
 
 @pytest.mark.parametrize(("placement", "call", "after"), points(DETACH_CALLS))
-async def test_detach(attacher: Attacher, placement: int, call: int, after: bool) -> None:
+async def test_detach(attacher: Attacher, placement: pb.Placement.ValueType, call: int, after: bool) -> None:
     before = dict(attacher.fake.objects)
     disk = await attacher.attach(placement)
     async with killed_at(attacher, call, after):

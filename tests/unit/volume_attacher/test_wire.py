@@ -3,11 +3,12 @@
 import copy
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import grpc
 import pytest
 from tests.unit.volume_attacher.lab import BOOT, DPU, EXCLUSIVE, FUNCTIONS, SHARED, volume
-from tests.unit.wire import AioServerThread, create_channel
+from tests.unit.wire import AioServerThread, create_channel, details
 
 from dpucsi import naming
 from dpucsi.aio import Operations
@@ -71,7 +72,7 @@ def grpc_stub_cls():
     return attacher_pb2_grpc.AttacherServiceStub
 
 
-def request(number: int = 1, placement: int = pb.PLACEMENT_UNSPECIFIED) -> pb.AttachRequest:
+def request(number: int = 1, placement: pb.Placement.ValueType = pb.PLACEMENT_UNSPECIFIED) -> pb.AttachRequest:
     uuid = volume(number)
     spec = pb.AttachSpec(
         uuid=str(uuid),
@@ -147,7 +148,7 @@ def twice() -> pb.AttachRequest:
     return changed
 
 
-def without(field: str) -> pb.AttachRequest:
+def without(field: Literal["spec", "boot_id"]) -> pb.AttachRequest:
     changed = request()
     changed.ClearField(field)
     return changed
@@ -164,7 +165,7 @@ BAD = [
     ("Attach", without("boot_id"), "boot_id"),
     ("Attach", without_paths(), "names no address"),
     ("Attach", twice(), "one twice"),
-    ("Attach", request(placement=9), "placement 9"),
+    ("Attach", request(placement=pb.Placement.ValueType(9)), "placement 9"),
     ("Attach", spec_with(uuid="abc"), "spec.uuid 'abc'"),
     ("Attach", spec_with(uuid=str(volume(1)).upper()), "lower case"),
     ("Attach", spec_with(uuid=str(volume(2))), "of another volume"),
@@ -190,7 +191,7 @@ def test_bad_input_is_named_and_changes_nothing(grpc_stub, fake: FakeOpi, method
     with pytest.raises(grpc.RpcError) as refused:
         getattr(grpc_stub, method)(asked)
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert says in refused.value.details()
+    assert says in details(refused.value)
     assert fake.calls == []
     assert not grpc_stub.ListAttachments(pb.ListAttachmentsRequest()).attachments
 
