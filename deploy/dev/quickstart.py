@@ -22,11 +22,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from dpucsi import observe
 from dpucsi.errors import DpucsiError
 from dpucsi.testing.hops import HOPS, hop_times
 from dpucsi.testing.lab import Lab
+from dpucsi.testing.leftovers import loop_devices, mounts
 from dpucsi.testing.orchestrator import Claim, Orchestrator, as_request, mount_capability
-from dpucsi.testing.snapshot import loop_devices, mounts
 
 console = Console(highlight=False, width=max(Console().width, 120))
 FILE_BYTES = 16 << 20
@@ -173,4 +174,5 @@ def options() -> argparse.Namespace:
 if __name__ == "__main__":
     if os.geteuid() != 0:
         sys.exit("quickstart mounts a file system and makes loop devices: run it as root")
+    observe.configure("quickstart", log_format="console", log_level="warning")
     sys.exit(asyncio.run(main(options())))

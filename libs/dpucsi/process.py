@@ -17,7 +17,7 @@ ConfigT = TypeVar("ConfigT")
 def run_service(
     name: str, description: str, config: type[ConfigT], serve: Callable[[ConfigT], Awaitable[None]]
 ) -> None:
-    """Reads `config` (which has log_format and log_level), runs `serve` to its end; exit code 1 where it cannot start."""
+    """Reads `config` (which has log_format and log_level), runs `serve` to its end; exit code 1: it cannot start."""
     settings = load(config, prog=name, description=description)
     observe.configure(name, log_format=vars(settings)["log_format"], log_level=vars(settings)["log_level"])
 

@@ -10,8 +10,9 @@ import pytest_asyncio
 
 from dpucsi.aio import wait_until
 from dpucsi.testing.lab import Lab
+from dpucsi.testing.leftovers import loop_devices, mounts
 from dpucsi.testing.orchestrator import Orchestrator
-from dpucsi.testing.snapshot import loop_devices, mounts, snapshot
+from dpucsi.testing.snapshot import snapshot
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")

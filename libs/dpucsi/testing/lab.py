@@ -7,6 +7,7 @@ host-facing subsystem is real, and there is no Host disk, since no card is there
 
 import json
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -21,6 +22,7 @@ from dpucsi.rpc.tls import TlsFiles
 from dpucsi.spdk import SpdkClient
 from dpucsi.spdk.lvol import bdev_lvol_create_lvstore, bdev_lvol_get_lvstores
 from dpucsi.testing.certificates import Certificates
+from dpucsi.testing.leftovers import mounts
 from dpucsi.testing.process import LabProcess
 from dpucsi.testing.spdk_command import spdk_command
 
@@ -88,7 +90,9 @@ class Lab:
         await wait_until(answers, f"{name} listening on {self.endpoint(name)}", timeout_s=START_S, longest_s=0.05)
 
     def down(self) -> None:
-        """Stops everything in the reverse order, gracefully."""
+        """Stops everything in the reverse order, gracefully; what a failure left mounted is unmounted first."""
+        for point in reversed(mounts(self.root)):
+            subprocess.run(["umount", point], check=False)
         for process in reversed(self.processes.values()):
             process.stop()
 

@@ -23,7 +23,10 @@ class LabProcess:
         if self.running:
             raise RuntimeError(f"{self.name} runs already")
         with self.log.open("ab") as out:
-            self._process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            # A group of its own: Ctrl-C is for whoever runs the lab, who then ends its parts in order.
+            self._process = subprocess.Popen(
+                self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, process_group=0
+            )
 
     @property
     def running(self) -> bool:

@@ -1,15 +1,14 @@
 """Everything that a volume may leave behind, as one comparable value: `before == after` proves that nothing leaked."""
 
 import json
-import subprocess
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from dpucsi.api.attacher.v1 import attacher_pb2, attacher_pb2_grpc
 from dpucsi.api.opi.storage.v1 import backend_nvme_pb2, backend_nvme_pb2_grpc, frontend_nvme_pb2, frontend_nvme_pb2_grpc
 from dpucsi.rpc import call
 from dpucsi.testing.lab import SPDKS, Lab
+from dpucsi.testing.leftovers import loop_devices, mounts
 
 # What SPDK counts or times, which differs from one look to the next without anything being left behind.
 _VOLATILE = frozenset({"cntlid", "hostid", "num_allocated_clusters", "free_clusters"})
@@ -62,19 +61,6 @@ async def _attachments(lab: Lab) -> list[str]:
         stub = attacher_pb2_grpc.AttacherServiceStub(channel)
         answer = await call("volume-attacher", stub.ListAttachments, attacher_pb2.ListAttachmentsRequest())
         return [f"{entry.spec.uuid} {entry.state}" for entry in answer.attachments]
-
-
-def loop_devices(root: Path) -> list[str]:
-    """Files below `root` that a loop device stands on."""
-    listed = subprocess.run(["losetup", "--json", "--output", "BACK-FILE"], capture_output=True, check=True, text=True)
-    rows = json.loads(listed.stdout)["loopdevices"] if listed.stdout.strip() else []
-    return sorted(str(row["back-file"]) for row in rows if str(row["back-file"]).startswith(str(root)))
-
-
-def mounts(root: Path) -> list[str]:
-    """Mount points below `root`, one entry for each mount."""
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    return sorted(point for point in (line.split()[4] for line in lines) if point.startswith(str(root)))
 
 
 def _stable(value: Any) -> Any:
