@@ -1,0 +1,1 @@
+"""What the chain costs: see chain.py."""
