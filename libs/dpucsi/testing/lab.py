@@ -131,6 +131,7 @@ class Lab:
         return spdk_command(
             self.socket(name),
             spdk_tgt=self.spdk_tgt,
+            core=SPDKS.index(name),
             json=self.root / "storage" / "config.json" if name == "storage" else None,
             card=self.root / "card" if name == "dpu" else None,
         )

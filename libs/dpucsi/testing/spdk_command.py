@@ -6,6 +6,8 @@ from pathlib import Path
 
 # No huge pages and no PCI: it runs anywhere, as root. Less memory fails when iSCSI starts. Several share a core.
 _REAL = ("--no-huge", "-s", "1024", "--no-pci", "--iova-mode=va", "--disable-cpumask-locks")
+# It polls and takes all of its core. A service that wakes up there must not wait for the end of its time slice.
+_POLITE = ("nice", "-n", "19")
 
 
 def real_spdk() -> Path | None:
@@ -19,10 +21,12 @@ def spdk_command(
 ) -> list[str]:
     """The command line of one process that serves JSON-RPC on `socket`.
 
-    `json` is its start-up configuration; `core` is for a real one, `card` the folder of an emulated one's card.
+    `json` is its start-up configuration; `core` is for a real one, `card` the folder of an emulated one's card. Two
+    real ones on one core look at their sockets every 16 ms instead of 4: give each its own where time matters.
     """
     config = ["--json", str(json)] if json else []
     if spdk_tgt is not None:
-        return [str(spdk_tgt), *_REAL, "-m", hex(1 << core), "-r", str(socket), *config]
+        mask = hex(1 << core % (os.cpu_count() or 1))
+        return [*_POLITE, str(spdk_tgt), *_REAL, "-m", mask, "-r", str(socket), *config]
     shown = ["--card", str(card)] if card else []
     return [sys.executable, "-m", "spdk_emulator", "--rpc", f"unix://{socket}", *config, *shown]
