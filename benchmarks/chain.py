@@ -37,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script, fro
 
 from benchmarks.measure import Measured, measure
 from benchmarks.report import as_json, show
-from dpucsi.testing.lab import Lab
+from dpucsi.testing.lab import SERVICES, Lab
 
 
 def options() -> argparse.Namespace:
@@ -50,6 +50,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--at-once", type=int, default=32, help="CreateVolume at the same time (default: 32)")
     parser.add_argument("--idle-s", type=float, default=10.0, help="the window of idle CPU (default: 10)")
     parser.add_argument("--state-folder", type=Path, help="where the services keep their records (default: the lab's)")
+    parser.add_argument("--pin", type=int, metavar="CORE", help="keep the services and the callers on this core")
     parser.add_argument("--json", type=Path, help="also write everything to this file")
     return parser.parse_args()
 
@@ -61,13 +62,19 @@ def make_lab(root: Path, chosen: argparse.Namespace) -> Lab:
         (root / "state").symlink_to(chosen.state_folder.resolve())
     spdk_tgt = Path(chosen.spdk_tgt) if chosen.spdk_tgt else None
     driver = chosen.driver or ("nvmf-tcp" if spdk_tgt else "emulated")
-    return Lab(root, spdk_tgt=spdk_tgt, driver=driver)
+    lab = Lab(root, spdk_tgt=spdk_tgt, driver=driver)
+    if chosen.pin is not None:
+        for name in SERVICES:
+            lab.processes[name].argv[:0] = ["taskset", "--cpu-list", str(chosen.pin)]
+    return lab
 
 
 async def run(lab: Lab, chosen: argparse.Namespace) -> Measured:
     """Everything, on a lab of its own."""
     try:
         await lab.up()
+        if chosen.pin is not None:  # not before: both SPDKs would inherit it
+            os.sched_setaffinity(0, {chosen.pin})
         return await measure(lab, rounds=chosen.rounds, at_once=chosen.at_once, idle_s=chosen.idle_s)
     finally:
         lab.down()
