@@ -44,11 +44,14 @@ class Kind(ABC, Generic[ResourceT, SeenT]):
     """One kind. `name` is always the full resource name; `resource` what is wanted, `complete`d.
 
     `changeable`: mask paths that Update may change. `in_spdk` is False for a kind that is nothing but a record.
+    `acts_first`: a new object is made without a look, which saves a round; only where SPDK refuses to make it over
+    anything that `read` would show, so that the look after the refusal decides as well as one before.
     """
 
     message: ClassVar[type[Message]]
     changeable: ClassVar[frozenset[str]] = frozenset()
     in_spdk: ClassVar[bool] = True
+    acts_first: ClassVar[bool] = False
 
     @cached_property
     def pattern(self) -> NamePattern:
@@ -102,7 +105,7 @@ class Kind(ABC, Generic[ResourceT, SeenT]):
 
     @abstractmethod
     async def make(self, name: str, resource: ResourceT, seen: SeenT) -> None:
-        """Makes it so, `seen` being what is there."""
+        """Makes it so, `seen` being what is there; None where it `acts_first`."""
 
     @abstractmethod
     async def unmake(self, name: str, resource: ResourceT) -> None:

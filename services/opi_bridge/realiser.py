@@ -38,15 +38,21 @@ class Realiser:
         if not entry.kind.in_spdk or self._preparation.is_current(entry.realised):
             return
         instance = await self._preparation.done()
-        seen = await entry.kind.read(entry.name, entry.resource, view)
-        if not entry.kind.is_so(entry.resource, seen):
-            entry.kind.check_before(entry.name, entry.resource, seen)
-            if durable is not None:
-                await durable
-            self._check_still(instance, entry)
-            await self._make(entry, seen)
+        if durable is not None and entry.kind.acts_first:
+            await self._after(durable, instance, entry, None)
+        else:
+            seen = await entry.kind.read(entry.name, entry.resource, view)
+            if not entry.kind.is_so(entry.resource, seen):
+                entry.kind.check_before(entry.name, entry.resource, seen)
+                await self._after(durable, instance, entry, seen)
         entry.version += 1
         entry.realised, entry.problem, entry.doubt = instance, "", False
+
+    async def _after(self, durable: Awaitable[None] | None, instance: Instance, entry: Entry, seen: object) -> None:
+        if durable is not None:
+            await durable
+        self._check_still(instance, entry)
+        await self._make(entry, seen)
 
     async def _make(self, entry: Entry, seen: object) -> None:
         entry.doubt = True
@@ -62,6 +68,7 @@ class Realiser:
         """`make` failed: is it so nevertheless, is nothing of it there, or is a part of it ours to undo?"""
         kind = entry.kind
         seen = await kind.read(entry.name, entry.resource, self._live)
+        entry.doubt = not kind.is_gone(entry.resource, seen)
         if kind.is_so(entry.resource, seen):
             return
         if not kind.is_gone(entry.resource, seen) and kind.is_gone(entry.resource, before):

@@ -40,6 +40,8 @@ class PathKind(Kind[pb.NvmePath, RemoteController | None]):
     """Its parent gives the multipath mode, the queues and the digests."""
 
     message = pb.NvmePath
+    # SPDK answers -114 to the same address again and to a name that goes to another subsystem, and changes nothing.
+    acts_first = True
 
     def __init__(self, client: SpdkClient, objects: Objects, options: PathOptions) -> None:
         self._client = client

@@ -84,6 +84,18 @@ class FakeKind(Kind[pb.NvmeSubsystem, str | None]):
         resource.status.firmware_revision = "up" if up else "down"
 
 
+class FirstActingKind(FakeKind):
+    """Its far side makes nothing over what is there."""
+
+    acts_first = True
+
+    async def make(self, name: str, resource: pb.NvmeSubsystem, seen: str | None) -> None:
+        assert seen is None
+        if resource.spec.nqn in self.far.serials:
+            self.far.before["make"] = FailedPreconditionError("File exists")
+        await super().make(name, resource, seen)
+
+
 class FakePreparation:
     def __init__(self, far: FarSide) -> None:
         self._far = far
@@ -102,9 +114,9 @@ class FakePreparation:
 class Desk:
     """One life of the bridge's engine on a state file: `Desk(path, far)` again is the next life."""
 
-    def __init__(self, path: Path, far: FarSide) -> None:
+    def __init__(self, path: Path, far: FarSide, kind: type[FakeKind] = FakeKind) -> None:
         self.far = far
-        self.kind = FakeKind(far)
+        self.kind = kind(far)
         self.records = Records.open(path)
         self.objects = Objects(self.records)
         self.objects.load([self.kind])

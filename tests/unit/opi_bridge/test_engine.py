@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
-from tests.unit.opi_bridge.fake_kind import Desk, FarSide, create_request
+from tests.unit.opi_bridge.fake_kind import Desk, FakeKind, FarSide, FirstActingKind, create_request
 
 from dpucsi.api.opi.storage.v1 import frontend_nvme_pb2 as pb
 from dpucsi.errors import (
@@ -28,6 +28,13 @@ AWAITS = range(1, 14)  # a create has fewer
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     desk = Desk(tmp_path / "state.db", FarSide())
+    yield desk
+    await desk.close()
+
+
+@pytest.fixture
+async def first_acting(tmp_path: Path) -> AsyncIterator[Desk]:
+    desk = Desk(tmp_path / "state.db", FarSide(), FirstActingKind)
     yield desk
     await desk.close()
 
@@ -125,6 +132,34 @@ async def test_something_else_in_its_place_is_left_alone(desk: Desk) -> None:
     with pytest.raises(FailedPreconditionError, match="foreign"):
         await desk.create()
     assert (desk.far.serials, desk.stored()) == ({"nqn.a": "foreign"}, [])
+
+
+async def test_a_kind_that_acts_first_saves_the_look(first_acting: Desk) -> None:
+    assert (await first_acting.create()).status.firmware_revision == "up"
+    assert first_acting.far.calls == ["make"]
+
+
+async def test_acting_first_finds_what_was_there_as_wanted(first_acting: Desk) -> None:
+    first_acting.far.serials["nqn.a"] = "made"
+    await first_acting.create()
+    assert (first_acting.far.calls, first_acting.stored()) == (["make", "read"], [NAME])
+
+
+async def test_acting_first_leaves_something_else_alone(first_acting: Desk) -> None:
+    first_acting.far.serials["nqn.a"] = "foreign"
+    with pytest.raises(FailedPreconditionError, match="foreign"):
+        await first_acting.create()
+    assert (first_acting.far.serials, first_acting.stored()) == ({"nqn.a": "foreign"}, [])
+
+
+async def test_acting_first_keeps_the_record_where_the_look_fails(first_acting: Desk) -> None:
+    first_acting.far.after["make"] = FailedPreconditionError("no")
+    first_acting.far.before["read"] = UnavailableError("away")
+    with pytest.raises(UnavailableError):
+        await first_acting.create()
+    assert first_acting.stored() == [NAME]
+    await first_acting.delete()
+    assert (first_acting.far.serials, first_acting.stored()) == ({}, [])
 
 
 async def test_delete_acts_at_once_on_what_it_made(desk: Desk) -> None:
@@ -250,16 +285,17 @@ async def test_page_that_cannot_be(desk: Desk, size: int, token: str) -> None:
 
 @pytest.mark.parametrize("awaits", AWAITS)
 @pytest.mark.parametrize("verb", ["create", "delete"])
-async def test_death_at_every_await(tmp_path: Path, verb: str, awaits: int) -> None:
+@pytest.mark.parametrize("kind", [FakeKind, FirstActingKind])
+async def test_death_at_every_await(tmp_path: Path, kind: type[FakeKind], verb: str, awaits: int) -> None:
     """The next life on the same state file: the repeated call ends as if nothing had happened."""
     far = FarSide()
-    life = Desk(tmp_path / "state.db", far)
+    life = Desk(tmp_path / "state.db", far, kind)
     if verb == "delete":
         await life.create()
     await _die_after(_verb(life, verb), awaits)
     await life.records.close()
 
-    life = Desk(tmp_path / "state.db", far)
+    life = Desk(tmp_path / "state.db", far, kind)
     if far.serials and verb == "create":
         assert life.stored() == [NAME], "made without a record"
     if verb == "create":

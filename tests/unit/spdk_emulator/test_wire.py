@@ -57,7 +57,8 @@ def request(request_id: Any, method: str, **params: Any) -> bytes:
 
 
 async def answers(reader: asyncio.StreamReader, count: int) -> list[Any]:
-    decoder, text, found = json.JSONDecoder(), "", []
+    decoder, text = json.JSONDecoder(), ""
+    found: list[Any] = []
     async with asyncio.timeout(PATIENCE_S):
         while len(found) < count:
             piece = await reader.read(65536)
