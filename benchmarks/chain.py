@@ -3,6 +3,9 @@
     python benchmarks/chain.py                                      # on the emulator
     python benchmarks/chain.py --spdk-tgt /path/to/spdk_tgt --json real.json
     python benchmarks/chain.py --state-folder /dev/shm/state        # where a commit costs nothing
+    python benchmarks/chain.py --python /opt/dpucsi/bin/python      # services installed without extras, as on a DPU
+
+Memory: this environment has `rich`, which the log library loads where it finds it (5 MiB a process); a DPU has not.
 
 One lab is started (dpucsi.testing.lab: storage node, DPU and the five services, as processes) and used twice:
 
@@ -51,6 +54,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--idle-s", type=float, default=10.0, help="the window of idle CPU (default: 10)")
     parser.add_argument("--state-folder", type=Path, help="where the services keep their records (default: the lab's)")
     parser.add_argument("--pin", type=int, metavar="CORE", help="keep the services and the callers on this core")
+    parser.add_argument(
+        "--python", default=sys.executable, help="the services' interpreter: one without extras has a DPU's memory"
+    )
     parser.add_argument("--json", type=Path, help="also write everything to this file")
     return parser.parse_args()
 
@@ -62,7 +68,7 @@ def make_lab(root: Path, chosen: argparse.Namespace) -> Lab:
         (root / "state").symlink_to(chosen.state_folder.resolve())
     spdk_tgt = Path(chosen.spdk_tgt) if chosen.spdk_tgt else None
     driver = chosen.driver or ("nvmf-tcp" if spdk_tgt else "emulated")
-    lab = Lab(root, spdk_tgt=spdk_tgt, driver=driver)
+    lab = Lab(root, spdk_tgt=spdk_tgt, driver=driver, python=chosen.python)
     if chosen.pin is not None:
         for name in SERVICES:
             lab.processes[name].argv[:0] = ["taskset", "--cpu-list", str(chosen.pin)]

@@ -45,13 +45,14 @@ START_S = 30.0
 class Lab:
     """Everything lies under `root`, which should be short: unix socket paths have at most 107 bytes.
 
-    `storage_json` and `extra` let a test change a command line: `extra` appends options by process name.
+    `extra` appends options to a command line, by process name; `python` is the interpreter that the services run with.
     """
 
     root: Path
     spdk_tgt: Path | None = None
     driver: str = "emulated"
     extra: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    python: str = sys.executable
 
     def __post_init__(self) -> None:
         for folder in ("log", "run", "state", "storage", "card", "vfio"):
@@ -166,7 +167,7 @@ class Lab:
             "opi-bridge": [*("--spdk", self.endpoint("dpu")), *("--driver", self.driver), *self._driver(), *state],
         }
         module = name.replace("-", "_")
-        return [sys.executable, "-m", module, "--listen", self.endpoint(name), *own[name]]
+        return [self.python, "-m", module, "--listen", self.endpoint(name), *own[name]]
 
     def _driver(self) -> list[str]:
         functions = ",".join(text.partition("=")[0] for text in (SHARED_FUNCTION, *EXCLUSIVE_FUNCTIONS))
