@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from tests.contract.opi_bridge.bench import Bench
+from tests.contract.opi_bridge.bench import FRONT_END_PORT, Bench
 from tests.contract.spdk.spdk_process import KINDS, SpdkProcess
 
 from dpucsi.dpus import DpuDriver
@@ -44,7 +44,7 @@ def driver(driver_name: str, folder: Path) -> DpuDriver:
         return EmulatedDriver(folder / "card" / "functions", FUNCTIONS)
     if driver_name == "vfio-user":
         return VfioUserDriver(folder / "vfu", FUNCTIONS)
-    return NvmfTcpDriver("127.0.0.1", 14430, FUNCTIONS)
+    return NvmfTcpDriver("127.0.0.1", FRONT_END_PORT, FUNCTIONS)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def dpu_process(kind: str, folder: Path) -> Iterator[SpdkProcess]:
     process = SpdkProcess(kind, folder / "dpu", options=() if kind == "real" else ("--card", str(card)))
     process.start()
     yield process
-    process.kill()
+    process.stop()  # pulls the card: no loop device stays
 
 
 @pytest.fixture
