@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 from pathlib import Path
@@ -11,8 +12,6 @@ import structlog
 from dpucsi.errors import UnavailableError
 from dpucsi.spdk.endpoint import Endpoint
 from spdk_emulator import methods
-from spdk_emulator.card.board import Board
-from spdk_emulator.card.emulated import EmulatedCard, functions_folder
 from spdk_emulator.config import Config
 from spdk_emulator.emulator import Emulator
 from spdk_emulator.rpc import table
@@ -24,15 +23,14 @@ BACKLOG = 512
 
 
 async def serve_spdk_emulator(config: Config) -> None:
-    """Serves until SIGTERM or SIGINT, then takes its Host devices away and ends."""
+    """Serves until SIGTERM or SIGINT, then unplugs what it has plugged in and ends."""
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    card, functions = None, None
-    if config.card is not None:
-        card = EmulatedCard(await asyncio.to_thread(Board, config.card), config.card_recovery)
-        functions = functions_folder(config.card)
-    emulator = Emulator(attach_s=config.attach_ms / 1000, card=card, functions=functions)
+    # A file for each lvol in use, a socket for each queue: more than the usual soft limit of 1,024 allows.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    emulator = Emulator(attach_s=config.attach_ms / 1000)
     try:
         if config.json is not None:
             await apply_startup(emulator, config.json)
@@ -45,8 +43,6 @@ async def serve_spdk_emulator(config: Config) -> None:
         _remove_socket(config.rpc)
     finally:
         emulator.close()
-        if card is not None:
-            await card.close()
 
 
 def listen(endpoint: str) -> socket.socket:

@@ -13,13 +13,6 @@ class Config:
 
     rpc: str = option("JSON-RPC endpoint to serve, unix:///path or tcp://host:port (no TLS: keep it on loopback)")
     json: Path | None = option("start-up configuration in SPDK's save_config form", default=None)
-    card: Path | None = option(
-        "folder of the emulated card; VFIOUSER listeners below its functions/ are shown to the Host as PCIe NVMe",
-        default=None,
-    )
-    card_recovery: float = option(
-        "seconds that a device of an earlier process waits on the card for its namespace to come back", default=30.0
-    )
     look_ms: float = option("milliseconds between two looks at the JSON-RPC socket; SPDK's own is 4", default=4.0)
     attach_ms: float = option("milliseconds that bdev_nvme_attach_controller takes; recorded 65 to 80", default=65.0)
     log_format: str = option("how log lines look", default="json", choices=("json", "console"))
@@ -27,5 +20,5 @@ class Config:
 
     def __post_init__(self) -> None:
         """Compares options with their limits; raises InvalidArgumentError."""
-        if self.look_ms <= 0 or self.attach_ms < 0 or self.card_recovery < 0:
-            raise InvalidArgumentError("--look-ms must be more than 0, --attach-ms and --card-recovery not negative")
+        if self.look_ms <= 0 or self.attach_ms < 0:
+            raise InvalidArgumentError("--look-ms must be more than 0, --attach-ms not negative")

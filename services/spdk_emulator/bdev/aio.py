@@ -7,6 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from spdk_emulator.bdev.bdev import AIO, Bdev
+from spdk_emulator.bdev.io import FileIo
 from spdk_emulator.rpc.errors import refused
 
 BLOCK_SIZE_MIN = 512
@@ -20,6 +21,7 @@ def aio_bdev(
     if block_size < BLOCK_SIZE_MIN or block_size & (block_size - 1):
         raise refused(errno.EINVAL)
     identity = uuid or str(uuid4())
+    io = _open(filename, is_read_only=is_read_only)
     return Bdev(
         name=name,
         aliases=[identity],
@@ -27,7 +29,7 @@ def aio_bdev(
         kind=AIO,
         block_size=block_size,
         num_blocks=size // block_size,
-        path=filename,
+        io=io,
         is_read_only=is_read_only,
         extra_io_types=frozenset({"unmap"} if fallocate else ()),
         details=lambda: {
@@ -39,7 +41,21 @@ def aio_bdev(
                 "nowait": False,
             }
         },
+        close=io.close,
     )
+
+
+def base_file(bdev: Bdev) -> str:
+    """The file of an aio bdev."""
+    shown = bdev.details()["aio"]
+    return str(shown["filename"]) if isinstance(shown, dict) else ""
+
+
+def _open(filename: str, *, is_read_only: bool) -> FileIo:
+    try:
+        return FileIo(os.open(filename, os.O_RDONLY if is_read_only else os.O_RDWR))
+    except OSError as wrong:
+        raise refused(wrong.errno or errno.EIO) from wrong
 
 
 def _size(filename: str) -> int:

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from spdk_emulator.bdev.io import BlockIo
+from spdk_emulator.bdev.iostat import CountedIo
 from spdk_emulator.rpc.params import Json
 
 READ_MANY_WRITE_ONE = "read_many_write_one"  # what an lvol store claims its base bdev with
@@ -25,15 +27,17 @@ class Kind:
     optimal_write_size: int = 0
     has_numa_id: bool = False
     has_memory_domains: bool = False
+    io_error: str = "failed"  # the name of its failures in bdev_get_iostat
 
 
-AIO = Kind("AIO disk", frozenset({"read", "write", "flush", "reset", "write_zeroes"}))
+AIO = Kind("AIO disk", frozenset({"read", "write", "flush", "reset", "write_zeroes"}), io_error="aio_error")
 MALLOC = Kind(
     "Malloc disk",
     frozenset({"read", "write", "unmap", "flush", "reset", "write_zeroes", "zcopy", "compare", "abort", "copy"}),
     has_numa_id=True,
 )
 LVOL = Kind("Logical Volume", frozenset({"read", "write", "unmap", "reset", "write_zeroes", "seek_hole", "seek_data"}))
+LVOL_READ_ONLY = Kind("Logical Volume", LVOL.io_types - {"write", "unmap", "write_zeroes"})
 NVME = Kind(
     "NVMe disk",
     frozenset({"read", "write", "unmap", "flush", "reset", "nvme_admin", "nvme_io", "write_zeroes"})
@@ -42,12 +46,20 @@ NVME = Kind(
     optimal_write_size=32,
     has_numa_id=True,
     has_memory_domains=True,
+    io_error="nvme_error",
 )
+
+
+def _nothing() -> None:
+    """Nothing to end."""
 
 
 @dataclass(eq=False)
 class Bdev:
-    """A block device. `path` is where its bytes are; `details` makes its driver_specific part when it is asked for."""
+    """A block device. `io` does its reads and writes, and is counted from here on; `close` ends it when it is gone.
+
+    `details` makes its driver_specific part when it is asked for.
+    """
 
     name: str
     aliases: list[str]
@@ -55,11 +67,16 @@ class Bdev:
     kind: Kind
     block_size: int
     num_blocks: int
-    path: str
+    io: BlockIo
     details: Callable[[], dict[str, Json]]
     is_read_only: bool = False
     extra_io_types: frozenset[str] = field(default_factory=frozenset)
     claim: str = ""
+    close: Callable[[], None] = _nothing
+
+    def __post_init__(self) -> None:
+        self.counted = CountedIo(self.io, self.kind.io_error)
+        self.io = self.counted
 
     @property
     def size(self) -> int:

@@ -1,60 +1,68 @@
-"""One lvol store with its lvols: names, sizes, what is allocated, and the order of making and deleting."""
+"""One lvol store: its lvols, names and clusters, and the one moment at which a change of it happens."""
 
 import asyncio
 import errno
-from dataclasses import asdict, dataclass
+from collections.abc import Awaitable, Callable
 from typing import Any
-from uuid import uuid4
 
-from spdk_emulator.bdev.bdev import LVOL, Bdev
+from spdk_emulator.bdev.bdev import LVOL, LVOL_READ_ONLY, Bdev
+from spdk_emulator.bdev.blob import Blob
+from spdk_emulator.bdev.cluster_map import ClusterMap
 from spdk_emulator.bdev.layout import max_growable_size, total_data_clusters
+from spdk_emulator.bdev.lvol import Lvol, LvolIo, LvolRecord
 from spdk_emulator.bdev.registry import Bdevs
+from spdk_emulator.bdev.space import Space
 from spdk_emulator.bdev.store_files import StoreFiles
-from spdk_emulator.rpc.errors import refused, refused_as_params
+from spdk_emulator.rpc.errors import RpcError, refused_as_params
 from spdk_emulator.rpc.params import Json
 
 NAME_MAX = 63  # bytes; SPDK_LVOL_NAME_MAX without the final zero
-CLUSTERS_MAX = 1 << 32  # a blob's cluster map beyond this cannot be allocated
-
-
-@dataclass
-class Lvol:
-    """One logical volume."""
-
-    uuid: str
-    name: str
-    clusters: int
-    is_thin: bool
+Refusal = Callable[[int], RpcError]
 
 
 class LvolStore:
-    """A store on `base`. Everything that may be refused is refused before the first await."""
+    """A store on `base`. What may be refused is refused when a method is called, not when its answer is awaited."""
 
     def __init__(self, bdevs: Bdevs, base: Bdev, files: StoreFiles, settings: dict[str, Any]) -> None:
         self._bdevs = bdevs
-        self._files = files
+        self._records: dict[str, LvolRecord] = {}
+        self._taken: set[str] = set()  # names of lvols that are being made or deleted
+        self._is_closed = False
+        self.files = files
         self.base = base
         self.uuid: str = settings["uuid"]
         self.name: str = settings["name"]
         self.cluster_size: int = settings["cluster_size"]
         self.md_ratio: int = settings["md_ratio"]
         self.lvols: dict[str, Lvol] = {}
-        self._bdev_of: dict[str, Bdev] = {}
-        self._taken: set[str] = set()  # names of lvols that are being made or deleted
+        self.space = Space(lambda: self.total_clusters, self.cluster_size)
+
+    @property
+    def total_clusters(self) -> int:
+        """Clusters for data."""
+        return total_data_clusters(self.base.size, self.cluster_size, self.md_ratio)
 
     def open(self, saved: list[dict[str, Any]]) -> None:
-        """Brings the lvols of a saved store back."""
-        self._files.tidy({entry["uuid"] for entry in saved})
-        for entry in saved:
-            lvol = Lvol(**entry)
-            self._files.allocate(lvol.uuid, lvol.clusters * self.cluster_size)
+        """Brings the lvols of a saved store back, and removes what a kill left unfinished."""
+        self._records = {entry["uuid"]: LvolRecord(**entry) for entry in saved}
+        self.files.tidy({record.blob_name for record in self._records.values()})
+        for record in self._records.values():
+            own_map = ClusterMap.load(self.files.map_of(record.blob_name), record.clusters)
+            blob = self.blob(record, own_map if record.is_thin else None)
+            self.lvols[record.uuid] = Lvol(record, blob)
+        for lvol in self.lvols.values():
+            if lvol.record.parent:
+                lvol.hang_on(self.lvols[lvol.record.parent])
+        for lvol in self.lvols.values():
+            lvol.blob.recover()
             self._show(lvol)
 
     def close(self) -> None:
         """Takes the lvols' bdevs away; their bytes stay."""
-        for bdev in list(self._bdev_of.values()):
-            self._bdevs.unregister(bdev)
-        self._bdev_of.clear()
+        self._is_closed = True
+        for lvol in self.lvols.values():
+            self.hide(lvol)
+            lvol.blob.close()
         self.lvols.clear()
 
     def metadata(self) -> dict[str, Json]:
@@ -64,95 +72,83 @@ class LvolStore:
             "name": self.name,
             "cluster_size": self.cluster_size,
             "md_ratio": self.md_ratio,
-            "lvols": [asdict(lvol) for lvol in self.lvols.values()],
+            "lvols": [record.saved() for record in self._records.values()],
         }
 
-    @property
-    def free_clusters(self) -> int:
-        """Clusters that nothing is stored in."""
-        return max(self.total_clusters - sum(self.allocated(lvol) for lvol in self.lvols.values()), 0)
-
-    @property
-    def total_clusters(self) -> int:
-        """Clusters for data."""
-        return total_data_clusters(self.base.size, self.cluster_size, self.md_ratio)
-
-    def allocated(self, lvol: Lvol) -> int:
-        """Clusters that an lvol occupies; a thin one what was written, as far as the file system tells."""
-        if not lvol.is_thin:
-            return lvol.clusters
+    async def commit(self, *changed: LvolRecord, gone: str = "") -> None:
+        """The change has happened when this returns, and has not when it raises OSError. The live lvols follow it."""
+        if self._is_closed:
+            raise OSError(errno.ENODEV, "the store is closed")
+        before = {uuid: self._records.get(uuid) for uuid in (*(record.uuid for record in changed), gone)}
+        self._records |= {record.uuid: record for record in changed}
+        self._records.pop(gone, None)
         try:
-            occupied = self._files.bytes_of(lvol.uuid).stat().st_blocks * 512
-        except FileNotFoundError:
-            return 0
-        return min(-(-occupied // self.cluster_size), lvol.clusters)
+            await self.files.save(self.metadata)
+        except OSError:
+            for uuid, record in before.items():
+                self._records.pop(uuid, None)
+                if record is not None:
+                    self._records[uuid] = record
+            raise
 
-    def lvol_of(self, bdev: Bdev) -> Lvol | None:
-        """The lvol behind a bdev."""
-        return self.lvols.get(bdev.name)
+    def change(
+        self,
+        work: Callable[[], Awaitable[Json]],
+        *lvols: Lvol,
+        name: str = "",
+        refusal: Refusal = refused_as_params,
+    ) -> Awaitable[Json]:
+        """Runs `work` with these lvols, and a name, for itself; raises "Device or resource busy" at once."""
+        if any(lvol.is_busy for lvol in lvols):
+            raise refusal(errno.EBUSY)
+        for lvol in lvols:
+            lvol.is_busy = True
+        self._taken.add(name)
+        return self._run(work, lvols, name, refusal)
 
-    async def create(self, lvol: Lvol) -> Json:
-        """Makes what `plan` planned."""
+    async def _run(
+        self, work: Callable[[], Awaitable[Json]], lvols: tuple[Lvol, ...], name: str, refusal: Refusal
+    ) -> Json:
         try:
-            await asyncio.to_thread(self._files.allocate, lvol.uuid, lvol.clusters * self.cluster_size)
-            self.lvols[lvol.uuid] = lvol
-            await self._files.save(self.metadata())
-            self._show(lvol)
+            return await work()
+        except OSError as wrong:
+            raise refusal(wrong.errno or errno.EIO) from wrong
         finally:
-            self._taken.discard(lvol.name)
+            self._taken.discard(name)
+            for lvol in lvols:
+                lvol.is_busy = False
+
+    def check_new_name(self, name: str, refusal: Refusal) -> None:
+        """Raises what SPDK would answer to a name."""
+        if not name or len(name.encode()) > NAME_MAX:
+            raise refusal(errno.EINVAL)
+        if name in self._taken or any(lvol.name == name for lvol in self.lvols.values()):
+            raise refusal(errno.EEXIST)
+
+    async def make(self, lvol: Lvol) -> Json:
+        """Makes the files, commits and shows an lvol that nobody knows yet."""
+        try:
+            size = lvol.blob.size
+            await asyncio.to_thread(self.files.create, lvol.record.blob_name, size)
+            await self.commit(lvol.record)
+        except OSError:
+            lvol.blob.discard()
+            self.files.drop(lvol.record.blob_name)
+            raise
+        self.add(lvol)
         return lvol.uuid
 
-    def plan(self, name: str, size: int, *, is_thin: bool) -> Lvol:
-        """Reserves a name; raises what SPDK would answer."""
-        if not name or len(name.encode()) > NAME_MAX:
-            raise refused(errno.EINVAL)
-        if name in self._taken or any(lvol.name == name for lvol in self.lvols.values()):
-            raise refused(errno.EEXIST)
-        clusters = -(-size // self.cluster_size)
-        if clusters >= CLUSTERS_MAX:
-            raise refused_as_params(errno.ENOMEM)
-        if not is_thin and clusters > self.free_clusters:
-            raise refused_as_params(errno.ENOSPC)
-        self._taken.add(name)
-        return Lvol(str(uuid4()), name, clusters, is_thin)
+    def add(self, lvol: Lvol) -> None:
+        """A committed lvol goes live."""
+        self.lvols[lvol.uuid] = lvol
+        self._show(lvol)
 
-    async def delete(self, lvol: Lvol) -> Json:
-        """Deletes the bytes; whatever was exported vanished when `begin_delete` was called."""
-        try:
-            self.lvols.pop(lvol.uuid, None)
-            await self._files.save(self.metadata())
-            await asyncio.to_thread(self._files.drop, lvol.uuid)
-        finally:
-            self._taken.discard(lvol.name)
-        return True
-
-    def begin_delete(self, lvol: Lvol) -> None:
-        """The bdev goes at once, under whoever uses it; the name stays taken until the end."""
-        self._taken.add(lvol.name)
-        bdev = self._bdev_of.pop(lvol.uuid, None)
-        if bdev is not None:
-            self._bdevs.unregister(bdev)
-
-    def begin_resize(self, lvol: Lvol, size: int) -> int:
-        """The new number of clusters; raises what SPDK would answer."""
-        clusters = -(-size // self.cluster_size)
-        if clusters >= CLUSTERS_MAX:
-            raise refused_as_params(errno.ENOMEM)
-        if not lvol.is_thin and clusters - lvol.clusters > self.free_clusters:
-            raise refused_as_params(errno.ENOSPC)
-        if clusters < lvol.clusters and self._bdev_of[lvol.uuid].claim:
-            raise refused_as_params(errno.EBUSY)
-        return clusters
-
-    async def resize(self, lvol: Lvol, clusters: int) -> Json:
-        """Grows, or shrinks without a word."""
-        lvol.clusters = clusters
-        await asyncio.to_thread(self._files.allocate, lvol.uuid, clusters * self.cluster_size)
-        await self._files.save(self.metadata())
-        bdev = self._bdev_of.get(lvol.uuid)
-        if bdev is not None:
-            self._bdevs.resize(bdev, clusters * self.cluster_size // bdev.block_size)
-        return True
+    def blob(self, record: LvolRecord, own_map: ClusterMap | None = None, parent: Blob | None = None) -> Blob:
+        """The blob of a record: of a thick lvol everything is its own, of a thin one what `own_map` says."""
+        file, map_file = self.files.bytes_of(record.blob_name), self.files.map_of(record.blob_name)
+        if own_map is None:
+            own_map = ClusterMap(map_file, b"" if record.is_thin else b"\1" * record.clusters)
+        return Blob(file, own_map, record.clusters, self.space, parent, is_thin=record.is_thin)
 
     def describe(self) -> dict[str, Json]:
         """As in bdev_lvol_get_lvstores."""
@@ -161,49 +157,48 @@ class LvolStore:
             "name": self.name,
             "base_bdev": self.base.name,
             "total_data_clusters": self.total_clusters,
-            "free_clusters": self.free_clusters,
+            "free_clusters": self.space.free,
             "block_size": self.base.block_size,
             "cluster_size": self.cluster_size,
             "max_growable_size": max_growable_size(self.base.size, self.cluster_size),
         }
 
-    def describe_lvol(self, lvol: Lvol) -> dict[str, Json]:
+    def describe_lvols(self) -> list[Json]:
         """As in bdev_lvol_get_lvols."""
-        return {
-            "alias": f"{self.name}/{lvol.name}",
-            "uuid": lvol.uuid,
-            "name": lvol.name,
-            "is_thin_provisioned": lvol.is_thin,
-            "is_snapshot": False,
-            "is_clone": False,
-            "is_esnap_clone": False,
-            "is_degraded": False,
-            "num_allocated_clusters": self.allocated(lvol),
-            "lvs": {"name": self.name, "uuid": self.uuid},
-        }
+        return [lvol.describe(self.name, self.uuid) for lvol in self.lvols.values()]
+
+    def resize_bdev(self, lvol: Lvol) -> bool:
+        """The bdev gets the size of the blob; False: one that is in use does not become smaller."""
+        if lvol.bdev is None:
+            return True
+        num_blocks = lvol.blob.size // lvol.bdev.block_size
+        if num_blocks < lvol.bdev.num_blocks and lvol.bdev.claim:
+            return False
+        self._bdevs.resize(lvol.bdev, num_blocks)
+        return True
+
+    def set_alias(self, lvol: Lvol, name: str) -> None:
+        """Its bdev is found by this name from now on; raises "File exists" where another one is."""
+        alias = f"{self.name}/{name}"
+        if lvol.bdev is None or self._bdevs.find(alias) is not None:
+            raise refused_as_params(errno.EEXIST)
+        lvol.bdev.aliases = [alias]
 
     def _show(self, lvol: Lvol) -> None:
-        self.lvols[lvol.uuid] = lvol
-        bdev = Bdev(
+        lvol.bdev = Bdev(
             name=lvol.uuid,
             aliases=[f"{self.name}/{lvol.name}"],
             uuid=lvol.uuid,
-            kind=LVOL,
+            kind=LVOL_READ_ONLY if lvol.is_read_only else LVOL,
             block_size=self.base.block_size,
-            num_blocks=lvol.clusters * self.cluster_size // self.base.block_size,
-            path=str(self._files.bytes_of(lvol.uuid)),
-            details=lambda: {"lvol": self._details(lvol)},
+            num_blocks=lvol.blob.size // self.base.block_size,
+            io=LvolIo(lvol),
+            details=lambda: lvol.details(self.uuid, self.base.name),
         )
-        self._bdev_of[lvol.uuid] = bdev
-        self._bdevs.register(bdev)
+        self._bdevs.register(lvol.bdev)
 
-    def _details(self, lvol: Lvol) -> dict[str, Json]:
-        return {
-            "lvol_store_uuid": self.uuid,
-            "base_bdev": self.base.name,
-            "thin_provision": lvol.is_thin,
-            "num_allocated_clusters": self.allocated(lvol),
-            "snapshot": False,
-            "clone": False,
-            "esnap_clone": False,
-        }
+    def hide(self, lvol: Lvol) -> None:
+        """The bdev goes, under whoever uses it."""
+        bdev, lvol.bdev = lvol.bdev, None
+        if bdev is not None:
+            self._bdevs.unregister(bdev)

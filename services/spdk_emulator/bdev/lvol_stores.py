@@ -1,13 +1,17 @@
 """All lvol stores: made, found again when their base bdev comes, closed when it goes."""
 
 import errno
+from pathlib import Path
+from tempfile import mkdtemp
 from uuid import uuid4
 
 import structlog
 
-from spdk_emulator.bdev.bdev import AIO, READ_MANY_WRITE_ONE, Bdev
+from spdk_emulator.bdev.aio import base_file
+from spdk_emulator.bdev.bdev import AIO, MALLOC, READ_MANY_WRITE_ONE, Bdev
 from spdk_emulator.bdev.layout import total_data_clusters
-from spdk_emulator.bdev.lvol_store import Lvol, LvolStore
+from spdk_emulator.bdev.lvol import Lvol
+from spdk_emulator.bdev.lvol_store import NAME_MAX, LvolStore
 from spdk_emulator.bdev.registry import Bdevs
 from spdk_emulator.bdev.store_files import StoreFiles
 from spdk_emulator.rpc.errors import RpcError, refused, refused_as_params
@@ -43,9 +47,8 @@ class LvolStores:
         if base.is_read_only:
             raise refused_as_params(errno.EIO)
         settings = {"uuid": str(uuid4()), "name": name, "cluster_size": cluster_size, "md_ratio": md_ratio}
-        files = StoreFiles(base.path)
-        store = LvolStore(self._bdevs, base, files, settings)
-        files.make(store.metadata())
+        store = LvolStore(self._bdevs, base, _files(base), settings)
+        store.files.make(store.metadata())
         self._add(store)
         return store
 
@@ -53,7 +56,7 @@ class LvolStores:
         """Deletes the store with all its lvols and their bytes."""
         self._forget(store)
         store.base.claim = ""
-        StoreFiles(store.base.path).remove()
+        store.files.remove()
 
     def find(self, uuid: str | None, name: str | None) -> LvolStore:
         """By exactly one of the two; raises what SPDK would answer."""
@@ -68,16 +71,15 @@ class LvolStores:
         """The lvol with this bdev name or alias; raises "No such device"."""
         bdev = self._bdevs.find(name)
         for store in self.all() if bdev else ():
-            lvol = store.lvol_of(bdev) if bdev else None
-            if lvol is not None:
-                return store, lvol
+            if bdev is not None and bdev.name in store.lvols:
+                return store, store.lvols[bdev.name]
         raise refused(errno.ENODEV)
 
     def _examine(self, bdev: Bdev) -> None:
         """A store that lies on a new bdev comes back by itself."""
         if bdev.kind is not AIO:
             return
-        files = StoreFiles(bdev.path)
+        files = _files(bdev)
         saved = files.load()
         if saved is None or saved["uuid"] in self._stores:
             return
@@ -91,6 +93,8 @@ class LvolStores:
         for store in self.all():
             if store.base is bdev:
                 self._forget(store)
+                if bdev.kind is not AIO:
+                    store.files.remove()
 
     def _add(self, store: LvolStore) -> None:
         store.base.claim = READ_MANY_WRITE_ONE
@@ -102,5 +106,14 @@ class LvolStores:
 
 
 def _check_name(name: str) -> None:
-    if not name or len(name.encode()) > 63:
+    if not name or len(name.encode()) > NAME_MAX:
         raise RpcError(-errno.EINVAL, "Invalid argument")
+
+
+def _files(base: Bdev) -> StoreFiles:
+    """Beside the file of an aio bdev, `<file>.lvs`; of a malloc bdev in a folder that goes with it."""
+    if base.kind is AIO:
+        return StoreFiles(Path(f"{base_file(base)}.lvs"))
+    if base.kind is MALLOC:
+        return StoreFiles(Path(mkdtemp(prefix="lvs-")))
+    raise refused(errno.EOPNOTSUPP)

@@ -49,6 +49,7 @@ class Bdevs:
             listener(bdev)
         del self._by_name[bdev.name]
         self._notifications.add("bdev_unregister", bdev.name)
+        bdev.counted.retire(bdev.close)
 
     def resize(self, bdev: Bdev, num_blocks: int) -> None:
         """Gives a bdev another size."""

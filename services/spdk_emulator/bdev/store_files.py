@@ -1,13 +1,14 @@
-"""An lvol store on disk: beside the file of its base bdev a folder `<file>.lvs` with store.json and a file per lvol.
+"""An lvol store on disk: a folder with store.json, and for each blob a sparse file and a map of its own clusters.
 
-store.json is replaced as a whole, so a kill leaves the old or the new one. An lvol's bytes are one sparse file named by
-its uuid; a file that store.json does not name was being made or deleted when the process ended, and is removed.
+store.json is replaced as a whole, so a kill leaves the old or the new one: that moment is when a change of the store
+happens. A file that it does not name was being made or deleted when the process ended, and is removed.
 """
 
 import asyncio
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from spdk_emulator.rpc.params import Json
@@ -18,10 +19,9 @@ METADATA = "store.json"
 class StoreFiles:
     """The folder of one store."""
 
-    def __init__(self, base_file: str) -> None:
-        self.folder = Path(f"{base_file}.lvs")
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._writing: asyncio.Lock = asyncio.Lock()
-        self._latest: dict[str, Json] = {}
         self._saved_up_to = 0
         self._changes = 0
 
@@ -44,34 +44,39 @@ class StoreFiles:
         (self.folder / METADATA).unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    async def save(self, metadata: dict[str, Json]) -> None:
-        """Returns when a state not older than `metadata` is durable; many at once share one write."""
+    async def save(self, metadata: Callable[[], dict[str, Json]]) -> None:
+        """Returns when a state not older than this call is durable; many at once share one write. Raises OSError."""
         self._changes += 1
-        change, self._latest = self._changes, metadata
+        change = self._changes
         async with self._writing:
             if self._saved_up_to >= change:
                 return
-            up_to, text = self._changes, json.dumps(self._latest)
+            up_to, text = self._changes, json.dumps(metadata())
             await asyncio.to_thread(self._write, text)
             self._saved_up_to = up_to
 
-    def bytes_of(self, uuid: str) -> Path:
-        """The file with an lvol's bytes."""
-        return self.folder / uuid
+    def bytes_of(self, blob: str) -> Path:
+        """The file with a blob's bytes."""
+        return self.folder / blob
 
-    def allocate(self, uuid: str, size: int) -> None:
-        """Makes the file of an lvol, or gives it another size; new bytes are zeroes."""
-        with self.bytes_of(uuid).open("ab") as file:
+    def map_of(self, blob: str) -> Path:
+        """The file with one byte per cluster; absent while none is the blob's own."""
+        return self.folder / f"{blob}.map"
+
+    def create(self, blob: str, size: int) -> None:
+        """Makes the file of an empty blob. Raises OSError."""
+        with self.bytes_of(blob).open("ab") as file:
             file.truncate(size)
 
-    def drop(self, uuid: str) -> None:
-        """Deletes an lvol's bytes. Whoever still has them open keeps them until it closes."""
-        self.bytes_of(uuid).unlink(missing_ok=True)
+    def drop(self, blob: str) -> None:
+        """Deletes a blob's bytes. Whoever still has them open keeps them until it closes."""
+        self.bytes_of(blob).unlink(missing_ok=True)
+        self.map_of(blob).unlink(missing_ok=True)
 
-    def tidy(self, uuids: set[str]) -> None:
-        """Removes the files of lvols that do not exist."""
+    def tidy(self, blobs: set[str]) -> None:
+        """Removes the files of blobs that do not exist."""
         for file in self.folder.iterdir():
-            if file.name not in uuids and file.name != METADATA:
+            if file.name.removesuffix(".map") not in blobs and file.name != METADATA:
                 file.unlink()
 
     def _write(self, text: str) -> None:

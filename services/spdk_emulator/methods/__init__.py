@@ -3,6 +3,7 @@
 from spdk_emulator.methods import (
     aio,
     bdev,
+    faults,
     framework,
     lvol,
     lvstore,
@@ -19,6 +20,7 @@ from spdk_emulator.methods import (
 __all__ = [
     "aio",
     "bdev",
+    "faults",
     "framework",
     "lvol",
     "lvstore",

@@ -4,13 +4,14 @@ import asyncio
 import errno
 from collections.abc import Awaitable
 
-from spdk_emulator.bdev.bdev import Bdev
-from spdk_emulator.emulator import TICK_RATE, Emulator
+from spdk_emulator.bdev.bdev import NVME, Bdev
+from spdk_emulator.bdev.iostat import TICK_RATE
+from spdk_emulator.emulator import Emulator
 from spdk_emulator.rpc.errors import INVALID_PARAMS, RpcError, refused
 from spdk_emulator.rpc.params import Json, boolean, may, one_of, takes, text, u32, u64, words
 from spdk_emulator.rpc.table import method
 
-_IOSTAT_OPERATIONS = (("read", "read"), ("written", "write"), ("unmapped", "unmap"), ("copied", "copy"))
+_RESET_MODE = one_of("all", "maxmin", "error", "none")
 
 
 @method("bdev_get_bdevs", takes(name=may(text), timeout=may(u64, 0)))
@@ -69,27 +70,39 @@ def bdev_set_options(_: Emulator, **options: object) -> Json:
 
 @method(
     "bdev_get_iostat",
-    takes(names=may(words), per_channel=may(boolean, False), reset_mode=may(one_of("all", "maxmin", "none"))),
+    takes(names=may(words), per_channel=may(boolean, False), reset_mode=may(_RESET_MODE)),
 )
 def bdev_get_iostat(emulator: Emulator, *, names: list[str] | None, per_channel: bool, reset_mode: str | None) -> Json:
-    """Zeros: the bytes do not pass through this process, so it does not know."""
-    chosen = list(emulator.bdevs) if names is None else [emulator.bdevs.find(name) for name in names]
+    """Since the last reset; `reset_mode` resets what was answered."""
+    if per_channel and (names is None or len(names) != 1):
+        raise refused(errno.EINVAL)
+    bdevs = _named(emulator, names)
     shown: dict[str, Json] = {"tick_rate": TICK_RATE, "ticks": emulator.age_ticks()}
-    bdevs = [bdev for bdev in chosen if bdev is not None]
-    if len(bdevs) < len(chosen):
-        raise refused(errno.ENODEV)
     if per_channel:
-        if len(bdevs) != 1 or names is None:
-            raise refused(errno.EINVAL)
         return shown | {"name": bdevs[0].name, "channels": []}
-    return shown | {"bdevs": [_iostat(bdev) for bdev in bdevs]}
+    figures = [_iostat(bdev) for bdev in bdevs]
+    for bdev in bdevs:
+        bdev.counted.stat.reset(reset_mode or "none")
+    return shown | {"bdevs": figures}
+
+
+@method("bdev_reset_iostat", takes(name=may(text), mode=may(_RESET_MODE, "all")))
+def bdev_reset_iostat(emulator: Emulator, *, name: str | None, mode: str) -> Json:
+    """Of one bdev, or of all."""
+    for bdev in _named(emulator, None if name is None or mode == "none" else [name]):
+        bdev.counted.stat.reset(mode)
+    return True
+
+
+def _named(emulator: Emulator, names: list[str] | None) -> list[Bdev]:
+    if names is None:
+        return list(emulator.bdevs)
+    found = [bdev for name in names if (bdev := emulator.bdevs.find(name)) is not None]
+    if len(found) < len(names):
+        raise refused(errno.ENODEV)
+    return found
 
 
 def _iostat(bdev: Bdev) -> Json:
-    figures: dict[str, Json] = {"name": bdev.name}
-    for done, operation in _IOSTAT_OPERATIONS:
-        figures |= {f"bytes_{done}": 0, f"num_{operation}_ops": 0}
-    for _, operation in _IOSTAT_OPERATIONS:
-        for which in ("", "max_", "min_"):
-            figures[f"{which}{operation}_latency_ticks"] = 0
-    return figures | {"io_error": {}, "driver_specific": {}}
+    figures: dict[str, Json] = {"name": bdev.name, **bdev.counted.stat.describe()}
+    return figures | {"driver_specific": {}} if bdev.kind is NVME else figures

@@ -1,6 +1,7 @@
 """spdk_*, rpc_* and framework_*: the process about itself."""
 
-from spdk_emulator.emulator import TICK_RATE, Emulator
+from spdk_emulator.bdev.iostat import TICK_RATE
+from spdk_emulator.emulator import Emulator
 from spdk_emulator.rpc import table
 from spdk_emulator.rpc.errors import INVALID_PARAMS, RpcError
 from spdk_emulator.rpc.params import Json, boolean, may, takes

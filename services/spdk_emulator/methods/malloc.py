@@ -55,5 +55,4 @@ def bdev_malloc_delete(emulator: Emulator, *, name: str) -> Json:
     if bdev is None or bdev.kind is not MALLOC:
         raise refused(errno.ENODEV)
     emulator.bdevs.unregister(bdev)
-    emulator.malloc.free(bdev)
     return True

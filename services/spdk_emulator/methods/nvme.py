@@ -2,12 +2,12 @@
 
 import errno
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, TypeVar
 
 from spdk_emulator.emulator import Emulator
 from spdk_emulator.initiator.controller import RemoteController
-from spdk_emulator.initiator.options import LossOptions
-from spdk_emulator.initiator.path import PathSpec
+from spdk_emulator.initiator.options import LossOptions, NvmeOptions
+from spdk_emulator.initiator.spec import PathSpec
 from spdk_emulator.nvmf.address import Address
 from spdk_emulator.nvmf.nqn import NQN_MAX
 from spdk_emulator.rpc.errors import RpcError, refused
@@ -29,6 +29,7 @@ from spdk_emulator.rpc.params import (
 )
 from spdk_emulator.rpc.table import method
 
+NumberT = TypeVar("NumberT", int, float)
 IO_QUEUES_MAX = 65536
 BDEVS_DEFAULT = 128
 NAME_MAX = 512
@@ -65,13 +66,19 @@ _OPTION_NUMBERS = (
     ),
 )
 def bdev_nvme_set_options(emulator: Emulator, **options: Any) -> Json:
-    """Refused once there is a remote controller. Only the loss options have an effect here."""
+    """Refused once there is a remote controller. What has an effect here is in NvmeOptions."""
     if emulator.initiator.controllers:
         raise RpcError(-errno.EPERM, "RPC not permitted with nvme controllers already attached")
-    loss = _loss(options, emulator.initiator.default_loss)
-    if not loss.is_valid:
+    now = emulator.initiator.options
+    wanted = NvmeOptions(
+        bdev_retry_count=_given(options, "bdev_retry_count", now.bdev_retry_count),
+        keep_alive_timeout_ms=_given(options, "keep_alive_timeout_ms", now.keep_alive_timeout_ms),
+        tcp_connect_timeout_ms=_given(options, "tcp_connect_timeout_ms", now.tcp_connect_timeout_ms),
+        loss=_loss(options, now.loss),
+    )
+    if not wanted.is_valid:
         raise refused(errno.EINVAL)
-    emulator.initiator.default_loss = loss
+    emulator.initiator.options = wanted
     return True
 
 
@@ -90,8 +97,8 @@ def bdev_nvme_set_options(emulator: Emulator, **options: Any) -> Json:
         hostsvcid=may(text, ""),
         prchk_reftag=may(boolean),
         prchk_guard=may(boolean),
-        hdgst=may(boolean),
-        ddgst=may(boolean),
+        hdgst=may(boolean, False),
+        ddgst=may(boolean, False),
         fabrics_connect_timeout_us=may(u64),
         multipath=may(one_of("failover", "multipath", "disable"), "multipath"),
         num_io_queues=may(u32, 1024),
@@ -121,7 +128,7 @@ def bdev_nvme_attach_controller(
         raise RpcError(-errno.EINVAL, f"num_io_queues out of bounds, min: 1 max: {IO_QUEUES_MAX}")
     if emulator.initiator.knows(spec):
         raise refused(errno.EEXIST)
-    loss = _loss(params, emulator.initiator.default_loss)
+    loss = _loss(params, emulator.initiator.options.loss)
     if not name or len(name) >= NAME_MAX or not loss.is_valid:
         raise refused(errno.EINVAL)
     if any(params[key] for key in ("psk", "dhchap_key", "dhchap_ctrlr_key")):
@@ -132,7 +139,7 @@ def bdev_nvme_attach_controller(
     if spec.address.trtype != "TCP":
         raise refused(errno.ENODEV)
     if controller is not None and not is_multipath:
-        return emulator.initiator.add_alternate(controller, spec)
+        return emulator.initiator.add_alternate(name, spec, loss)
     return emulator.initiator.attach(name, spec, loss, is_multipath=is_multipath, bdevs_max=max_bdevs)
 
 
@@ -151,8 +158,7 @@ def bdev_nvme_attach_controller(
 )
 def bdev_nvme_detach_controller(emulator: Emulator, *, name: str, **path: str | None) -> Awaitable[Json]:
     """All paths, or those that match."""
-    emulator.initiator.begin_detach(name, path)
-    return emulator.initiator.end_detach()
+    return emulator.initiator.end_detach(emulator.initiator.begin_detach(name, path))
 
 
 @method("bdev_nvme_get_controllers", takes(name=may(text)))
@@ -181,6 +187,8 @@ def _path_spec(emulator: Emulator, params: dict[str, Any]) -> PathSpec:
         hostid=emulator.initiator.hostid,
         hostaddr=params["hostaddr"],
         hostsvcid=params["hostsvcid"],
+        hdgst=params["hdgst"],
+        ddgst=params["ddgst"],
     )
 
 
@@ -200,12 +208,13 @@ def _check_further_path(controller: RemoteController, spec: PathSpec, multipath:
 
 
 def _loss(params: dict[str, Any], default: LossOptions) -> LossOptions:
-    def given(name: str, otherwise: int) -> int:
-        value: int | None = params.get(name)
-        return otherwise if value is None else value
-
     return LossOptions(
-        given("ctrlr_loss_timeout_sec", default.ctrlr_loss_timeout),
-        given("reconnect_delay_sec", default.reconnect_delay),
-        given("fast_io_fail_timeout_sec", default.fast_io_fail_timeout),
+        _given(params, "ctrlr_loss_timeout_sec", default.ctrlr_loss_timeout),
+        _given(params, "reconnect_delay_sec", default.reconnect_delay),
+        _given(params, "fast_io_fail_timeout_sec", default.fast_io_fail_timeout),
     )
+
+
+def _given(params: dict[str, Any], name: str, otherwise: NumberT) -> NumberT:
+    value: NumberT | None = params.get(name)
+    return otherwise if value is None else value

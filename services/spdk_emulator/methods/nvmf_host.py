@@ -30,6 +30,7 @@ def nvmf_subsystem_add_host(
     if host in subsystem.hosts or not is_valid_nqn(host) or any(keys.values()):
         raise internal_error()
     subsystem.hosts.append(host)
+    emulator.target.discovery.changed()
     return True
 
 
@@ -46,16 +47,17 @@ def nvmf_subsystem_add_host(
 def nvmf_subsystem_remove_host(
     emulator: Emulator, *, nqn: str, host: str, tgt_name: str | None, timeout_ms: int | None
 ) -> Awaitable[Json]:
-    """The fence: its sessions end at once, and the answer comes when they have."""
+    """The fence: its controllers end at once, and the answer comes when none of their commands is running."""
     subsystem = emulator.target.find(nqn, tgt_name)
     if host not in subsystem.hosts:
         raise internal_error()
     subsystem.hosts.remove(host)
+    emulator.target.discovery.changed()
     return _cut(emulator, subsystem, host)
 
 
 async def _cut(emulator: Emulator, subsystem: Subsystem, host: str) -> Json:
-    await emulator.target.cut(subsystem, lambda session: session.hostnqn == host)
+    await emulator.target.cut(subsystem, lambda controller: controller.host.hostnqn == host)
     return True
 
 

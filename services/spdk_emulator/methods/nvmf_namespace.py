@@ -1,6 +1,7 @@
 """nvmf_subsystem_add_ns and _remove_ns."""
 
 import re
+from collections.abc import Awaitable
 from typing import Any
 from uuid import UUID
 
@@ -56,9 +57,32 @@ def nvmf_subsystem_add_ns(emulator: Emulator, *, nqn: str, namespace: dict[str, 
 
 
 @method("nvmf_subsystem_remove_ns", takes(nqn=need(text), nsid=need(u32), tgt_name=may(text)), mismatch=NVMF)
-def nvmf_subsystem_remove_ns(emulator: Emulator, *, nqn: str, nsid: int, tgt_name: str | None) -> Json:
+def nvmf_subsystem_remove_ns(emulator: Emulator, *, nqn: str, nsid: int, tgt_name: str | None) -> Awaitable[Json]:
+    """Under whoever uses it; the answer comes when none of its commands is running."""
+    subsystem = emulator.target.find(nqn, tgt_name)
+    emulator.target.remove_namespace(subsystem, nsid)
+    return _settle(emulator, subsystem, nsid)
+
+
+async def _settle(emulator: Emulator, subsystem: Subsystem, nsid: int) -> Json:
+    await emulator.target.settled(subsystem, nsid)
+    return True
+
+
+@method(
+    "nvmf_subsystem_set_ns_ana_group",
+    takes(nqn=need(text), nsid=need(u32), anagrpid=need(u32), tgt_name=may(text), transit_anagrpid=may(u32)),
+    mismatch=NVMF,
+)
+def nvmf_subsystem_set_ns_ana_group(
+    emulator: Emulator, *, nqn: str, nsid: int, anagrpid: int, tgt_name: str | None, transit_anagrpid: int | None
+) -> Json:
     """Under whoever uses it."""
-    emulator.target.remove_namespace(emulator.target.find(nqn, tgt_name), nsid)
+    subsystem = emulator.target.find(nqn, tgt_name)
+    is_possible = subsystem.ana_reporting and nsid in subsystem.namespaces
+    if not is_possible or not 1 <= anagrpid <= subsystem.max_namespaces:
+        raise invalid_parameters()
+    emulator.target.set_ana_group(subsystem, nsid, anagrpid)
     return True
 
 

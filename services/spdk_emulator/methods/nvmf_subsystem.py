@@ -98,14 +98,15 @@ def nvmf_get_subsystems(emulator: Emulator, *, nqn: str | None, tgt_name: str | 
 
 @method("nvmf_subsystem_get_controllers", takes(nqn=need(text), tgt_name=may(text)), mismatch=NVMF)
 def nvmf_subsystem_get_controllers(emulator: Emulator, *, nqn: str, tgt_name: str | None) -> Json:
-    """The sessions that exist now."""
-    return [session.describe() for session in emulator.target.find(nqn, tgt_name).sessions]
+    """The controllers that exist now, those with a command still running among them."""
+    return [controller.describe() for controller in emulator.target.find(nqn, tgt_name).controllers]
 
 
 @method("nvmf_subsystem_get_qpairs", takes(nqn=need(text), tgt_name=may(text)), mismatch=NVMF)
 def nvmf_subsystem_get_qpairs(emulator: Emulator, *, nqn: str, tgt_name: str | None) -> Json:
-    """The queues of the sessions that exist now."""
-    return [session.describe_qpair() for session in emulator.target.find(nqn, tgt_name).sessions]
+    """The queues of the controllers that exist now."""
+    controllers = emulator.target.find(nqn, tgt_name).controllers
+    return [queue for controller in controllers for queue in controller.describe_queues()]
 
 
 @method("nvmf_set_max_subsystems", takes(max_subsystems=need(u32)), is_startup=True)

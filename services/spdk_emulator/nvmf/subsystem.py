@@ -1,13 +1,22 @@
-"""One subsystem and its namespaces: what it holds, and how SPDK shows it."""
+"""One subsystem, its namespaces and listeners: what it holds, and how SPDK shows it."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from uuid import UUID
 
+from dpucsi.nvme_tcp.logs import AnaState
 from spdk_emulator.bdev.bdev import Bdev
-from spdk_emulator.fabric.messages import NamespaceInfo
-from spdk_emulator.fabric.target_session import TargetSession
 from spdk_emulator.nvmf.address import Address
 from spdk_emulator.rpc.params import Json
+
+if TYPE_CHECKING:
+    from spdk_emulator.nvmf.controller import Controller
+
+ANA_STATES = {
+    "optimized": AnaState.OPTIMIZED,
+    "non_optimized": AnaState.NON_OPTIMIZED,
+    "inaccessible": AnaState.INACCESSIBLE,
+}
 
 
 @dataclass
@@ -37,22 +46,42 @@ class Namespace:
             shown["anagrpid"] = self.anagrpid
         return shown
 
-    def info(self) -> NamespaceInfo:
-        """As an initiator sees it."""
-        return NamespaceInfo(
-            nsid=self.nsid,
-            uuid=self.uuid,
-            nguid=self.nguid.lower(),
-            block_size=self.bdev.block_size,
-            num_blocks=self.bdev.num_blocks,
-            path=self.bdev.path,
-            is_read_only=self.bdev.is_read_only,
-        )
+
+@dataclass(eq=False)
+class Listener:
+    """One place where a subsystem is served. `groups`: the ANA groups whose state is not the listener's own."""
+
+    address: Address
+    ana_state: str = "optimized"
+    secure_channel: bool = False
+    groups: dict[int, str] = field(default_factory=dict)
+
+    def state_of(self, anagrpid: int) -> str:
+        """How well the namespaces of that group are reached here."""
+        return self.groups.get(anagrpid, self.ana_state)
+
+    def set_state(self, state: str, anagrpid: int) -> None:
+        """Of one group; 0: of all."""
+        if anagrpid:
+            self.groups[anagrpid] = state
+        else:
+            self.ana_state = state
+            self.groups.clear()
+
+    def describe(self, subsystem: "Subsystem") -> dict[str, Json]:
+        """As in nvmf_subsystem_get_listeners."""
+        shown: dict[str, Json] = {"address": self.address.describe()}
+        if subsystem.ana_reporting:
+            shown["ana_states"] = [
+                {"ana_group": group, "ana_state": self.state_of(group)}
+                for group in range(1, subsystem.max_namespaces + 1)
+            ]
+        return shown
 
 
 @dataclass
 class Subsystem:
-    """An NVMe subsystem. `listeners` has the newest first, as SPDK shows them."""
+    """An NVMe subsystem. `listeners` has the newest first, as SPDK shows them; `controllers` in order of Connect."""
 
     nqn: str
     serial_number: str
@@ -67,9 +96,9 @@ class Subsystem:
     dmrsl: int
     wzsl: int
     hosts: list[str] = field(default_factory=list)
-    listeners: "list[Listener]" = field(default_factory=list)
+    listeners: list[Listener] = field(default_factory=list)
     namespaces: dict[int, Namespace] = field(default_factory=dict)
-    sessions: list[TargetSession] = field(default_factory=list)
+    controllers: "list[Controller]" = field(default_factory=list)
     _next_cntlid: int = 0
 
     def allows(self, hostnqn: str) -> bool:
@@ -78,7 +107,7 @@ class Subsystem:
 
     def new_cntlid(self) -> int | None:
         """The next controller id that is not in use; None where all are."""
-        used = {session.cntlid for session in self.sessions}
+        used = {controller.cntlid for controller in self.controllers}
         for _ in range(self.max_cntlid - self.min_cntlid + 1):
             cntlid = max(self._next_cntlid, self.min_cntlid)
             self._next_cntlid = cntlid + 1 if cntlid < self.max_cntlid else self.min_cntlid
@@ -86,9 +115,9 @@ class Subsystem:
                 return cntlid
         return None
 
-    def visible(self) -> list[NamespaceInfo]:
-        """What a connected host sees."""
-        return [entry.info() for _, entry in sorted(self.namespaces.items()) if entry.is_auto_visible]
+    def visible(self) -> dict[int, Namespace]:
+        """What a connected host sees, by nsid."""
+        return {nsid: entry for nsid, entry in sorted(self.namespaces.items()) if entry.is_auto_visible}
 
     def describe(self) -> dict[str, Json]:
         """As in nvmf_get_subsystems."""
@@ -114,24 +143,6 @@ class Subsystem:
                 entry.describe(ana_reporting=self.ana_reporting) for _, entry in sorted(self.namespaces.items())
             ],
         }
-
-
-@dataclass(frozen=True)
-class Listener:
-    """One place where a subsystem is served."""
-
-    address: Address
-    ana_state: str = "optimized"
-    secure_channel: bool = False
-
-    def describe(self, subsystem: Subsystem) -> dict[str, Json]:
-        """As in nvmf_subsystem_get_listeners."""
-        shown: dict[str, Json] = {"address": self.address.describe()}
-        if subsystem.ana_reporting:
-            shown["ana_states"] = [
-                {"ana_group": group, "ana_state": self.ana_state} for group in range(1, subsystem.max_namespaces + 1)
-            ]
-        return shown
 
 
 def default_nguid(bdev: Bdev) -> str:

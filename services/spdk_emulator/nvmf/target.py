@@ -5,12 +5,18 @@ from ipaddress import ip_address
 
 import structlog
 
+from dpucsi.nvme_tcp.fabrics import DISCOVERY_NQN, DiscoveryLog
 from spdk_emulator.bdev.bdev import EXCLUSIVE_WRITE, Bdev
 from spdk_emulator.bdev.registry import Bdevs
-from spdk_emulator.fabric.listeners import FabricListeners
-from spdk_emulator.fabric.messages import Accepted, Connect, RefusedError
-from spdk_emulator.fabric.target_session import TargetSession
-from spdk_emulator.nvmf.nqn import DISCOVERY_NQN, is_valid_nqn
+from spdk_emulator.nvmf.address import Address
+from spdk_emulator.nvmf.controller import Controller
+from spdk_emulator.nvmf.discovery import DiscoveryController, entry
+from spdk_emulator.nvmf.door import Door
+from spdk_emulator.nvmf.host import Host
+from spdk_emulator.nvmf.io_controller import IoController
+from spdk_emulator.nvmf.listeners import TcpListeners
+from spdk_emulator.nvmf.nqn import is_valid_nqn
+from spdk_emulator.nvmf.queue_end import QueueEnd
 from spdk_emulator.nvmf.subsystem import Listener, Namespace, Subsystem
 from spdk_emulator.nvmf.transport import Transports
 from spdk_emulator.nvmf.vfio_user import VfioUserEndpoints
@@ -30,15 +36,68 @@ DISCOVERY: dict[str, Json] = {
 }
 
 
+class DiscoveryService:
+    """The controllers of the discovery subsystem, and what they tell."""
+
+    def __init__(self, subsystems: dict[str, Subsystem], transports: Transports) -> None:
+        self._subsystems = subsystems
+        self._transports = transports
+        self._generation = 0
+        self._last_cntlid = 0
+        self.controllers: list[Controller] = []
+
+    def admit(self, host: Host, end: QueueEnd) -> Controller:
+        """A new controller for `host`."""
+        self._last_cntlid = self._last_cntlid % 0xFFEF + 1
+        local = end.queue.local
+        family = "IPv6" if ":" in local[0] else "IPv4"
+        controller = DiscoveryController(
+            host,
+            self._last_cntlid,
+            listen_address=Address.make("TCP", family, local[0], str(local[1])),
+            options=end.options,
+            look=self.log,
+            on_gone=self.controllers.remove,
+        )
+        self.controllers.append(controller)
+        return controller
+
+    def log(self, hostnqn: str) -> DiscoveryLog:
+        """What this host may use."""
+        entries = [
+            entry(subsystem, listener, self._transports.options("TCP"))
+            for subsystem in self._subsystems.values()
+            if subsystem.allows(hostnqn)
+            for listener in subsystem.listeners
+            if listener.address.trtype == "TCP"
+        ]
+        return DiscoveryLog(self._generation, tuple(entries))
+
+    def changed(self) -> None:
+        """A subsystem, a listener or an allow-list."""
+        self._generation += 1
+        for controller in self.controllers:
+            if isinstance(controller, DiscoveryController):
+                controller.changed()
+
+
 class NvmfTarget:
     """All subsystems by NQN, in the order in which they were made."""
 
-    def __init__(self, bdevs: Bdevs, vfio_user: VfioUserEndpoints) -> None:
+    def __init__(self, bdevs: Bdevs) -> None:
         self._bdevs = bdevs
-        self._vfio_user = vfio_user
-        self._fabric = FabricListeners(self._admit)
         self.transports = Transports()
         self.subsystems: dict[str, Subsystem] = {}
+        self.discovery = DiscoveryService(self.subsystems, self.transports)
+        self._door = Door(self.subsystems, self.discovery)
+        self.is_cut: Callable[[Address], bool] = lambda _: False  # a fault on request: the listener is dead
+        self._tcp = TcpListeners(
+            lambda: QueueEnd(self._door, self.transports.options("TCP")),
+            lambda traddr, port: self.is_cut(Address.make("TCP", None, traddr, str(port))),
+        )
+        self._vfio_user = VfioUserEndpoints(
+            lambda address: QueueEnd(self._door, self.transports.options("VFIOUSER"), address)
+        )
         self.max_subsystems = SUBSYSTEMS_MAX
         bdevs.on_removed.append(self._bdev_removed)
         bdevs.on_resized.append(self._bdev_resized)
@@ -74,29 +133,49 @@ class NvmfTarget:
         self.subsystems[nqn] = subsystem
 
     async def delete(self, subsystem: Subsystem) -> None:
-        """Ends every session, then takes the subsystem away; its NQN is taken until then."""
+        """Ends every controller, then takes the subsystem away; its NQN is taken until then."""
         for listener in list(subsystem.listeners):
-            self.remove_listener(subsystem, listener)
+            self._unlisten(subsystem, listener)
         await self.cut(subsystem, lambda _: True)
         for namespace in list(subsystem.namespaces.values()):
             namespace.bdev.claim = ""
         subsystem.namespaces.clear()
         if self.subsystems.get(subsystem.nqn) is subsystem:
             del self.subsystems[subsystem.nqn]
+        self.discovery.changed()
 
     def add_namespace(self, subsystem: Subsystem, namespace: Namespace) -> None:
-        """Exports a bdev that nobody else has; every connected host sees it by itself."""
+        """Exports a bdev that nobody else has; every connected host is told."""
         namespace.bdev.claim = EXCLUSIVE_WRITE
         subsystem.namespaces[namespace.nsid] = namespace
-        self._changed(subsystem)
+        self._changed(subsystem, namespace.nsid)
 
     def remove_namespace(self, subsystem: Subsystem, nsid: int) -> None:
-        """Takes it away from every connected host."""
+        """Takes it away from every connected host; see `settled` for the commands that it is doing."""
         namespace = subsystem.namespaces.pop(nsid, None)
         if namespace is None:
             raise invalid_parameters()
         namespace.bdev.claim = ""
-        self._changed(subsystem)
+        self._changed(subsystem, nsid)
+
+    async def settled(self, subsystem: Subsystem, nsid: int) -> None:
+        """Returns when the commands that were running on a namespace have ended; see `cut` for VFIOUSER."""
+        for controller in list(subsystem.controllers):
+            if controller.listen_address.trtype == "TCP":
+                await controller.settled(nsid)
+
+    def set_ana_group(self, subsystem: Subsystem, nsid: int, anagrpid: int) -> None:
+        """Puts a namespace into another group; every connected host is told."""
+        subsystem.namespaces[nsid].anagrpid = anagrpid
+        for controller in _io_controllers(subsystem):
+            controller.ana_changed()
+
+    def set_ana_state(self, subsystem: Subsystem, listener: Listener, state: str, anagrpid: int) -> None:
+        """Of one group, or of all (0); who came through this listener is told."""
+        listener.set_state(state, anagrpid)
+        for controller in _io_controllers(subsystem):
+            if controller.listen_address == listener.address:
+                controller.ana_changed()
 
     def add_listener(self, subsystem: Subsystem, listener: Listener) -> None:
         """Starts to listen; one answer for everything that is wrong, as SPDK gives."""
@@ -106,87 +185,82 @@ class NvmfTarget:
         try:
             if address.trtype == "TCP":
                 ip_address(address.traddr)
-                self._fabric.listen(address.traddr, int(address.trsvcid), subsystem.nqn)
+                self._tcp.listen(address.traddr, int(address.trsvcid), subsystem.nqn)
             else:
-                self._vfio_user.listen(address.traddr)
+                self._vfio_user.listen(address)
         except (OSError, ValueError, OverflowError) as wrong:
             log.info("listener refused", address=address.describe(), error=str(wrong))
             raise invalid_parameters() from wrong
         subsystem.listeners.insert(0, listener)
-        self._changed(subsystem)
+        self.discovery.changed()
 
-    def remove_listener(self, subsystem: Subsystem, listener: Listener) -> None:
-        """Stops listening, and cuts the sessions that came this way."""
+    async def remove_listener(self, subsystem: Subsystem, listener: Listener) -> None:
+        """Stops listening and cuts who came this way; returns when none of their commands is running."""
+        self._unlisten(subsystem, listener)
+        await self.cut(subsystem, lambda controller: controller.listen_address == listener.address)
+
+    async def cut(self, subsystem: Subsystem, chosen: Callable[[Controller], bool]) -> None:
+        """The fence: ends the chosen controllers at once, and returns when none of their commands is running.
+
+        What comes through a VFIOUSER listener is given up, not waited for: it may be waiting for a lost path, and it is
+        on the storage node that its host is fenced off.
+        """
+        ending = [controller for controller in subsystem.controllers if chosen(controller)]
+        for controller in ending:
+            if controller.listen_address.trtype == "TCP":
+                controller.cut()
+            else:
+                controller.cancel()
+        for controller in ending:
+            await controller.gone()
+
+    def drop_cut(self) -> None:
+        """Ends the controllers that came through a TCP listener that is cut, as a dead network does."""
+        served = [controller for subsystem in self.subsystems.values() for controller in subsystem.controllers]
+        for controller in (*served, *self.discovery.controllers):
+            if controller.listen_address.trtype == "TCP" and self.is_cut(controller.listen_address):
+                controller.cut()
+
+    def close(self) -> None:
+        """Stops listening everywhere, ends every controller."""
+        for subsystem in self.subsystems.values():
+            for listener in list(subsystem.listeners):
+                self._unlisten(subsystem, listener)
+            for controller in list(subsystem.controllers):
+                controller.cancel()
+        for controller in list(self.discovery.controllers):
+            controller.cancel()
+
+    def _unlisten(self, subsystem: Subsystem, listener: Listener) -> None:
         address = listener.address
         subsystem.listeners.remove(listener)
         if address.trtype == "TCP":
-            self._fabric.stop(address.traddr, int(address.trsvcid), subsystem.nqn)
-            for session in list(subsystem.sessions):
-                if session.listen_address == address:
-                    session.cut()
+            self._tcp.stop(address.traddr, int(address.trsvcid), subsystem.nqn)
         else:
-            self._vfio_user.stop(address.traddr)
+            self._vfio_user.stop(address)
+        self.discovery.changed()
 
-    async def cut(self, subsystem: Subsystem, chosen: Callable[[TargetSession], bool]) -> None:
-        """Ends the chosen sessions at once and returns when none of them is left."""
-        for session in [session for session in subsystem.sessions if chosen(session)]:
-            session.cut()
-            await session.ended.wait()
-
-    def close(self) -> None:
-        """Stops listening everywhere, ends every session."""
-        for subsystem in self.subsystems.values():
-            for listener in list(subsystem.listeners):
-                self.remove_listener(subsystem, listener)
-            for session in list(subsystem.sessions):
-                session.cut()
-
-    def _admit(self, connect: Connect, session: TargetSession) -> Accepted:
-        """Decides on a host that wants to connect; raises RefusedError."""
-        subsystem = self.subsystems.get(connect.subnqn)
-        if subsystem is None:
-            raise RefusedError(f"no subsystem {connect.subnqn}")
-        listener = _listener_at(subsystem, session)
-        if listener is None or listener.secure_channel:
-            raise RefusedError(f"{connect.subnqn} does not listen here in clear")
-        if not is_valid_nqn(connect.hostnqn) or not subsystem.allows(connect.hostnqn):
-            raise RefusedError(f"{connect.hostnqn} is not allowed on {connect.subnqn}")
-        cntlid = subsystem.new_cntlid()
-        if cntlid is None:
-            raise RefusedError(f"{connect.subnqn} has no controller id left")
-        session.admit(cntlid, listener.address, lambda: subsystem.sessions.remove(session))
-        subsystem.sessions.append(session)
-        return Accepted(
-            cntlid=cntlid,
-            serial_number=subsystem.serial_number,
-            model_number=subsystem.model_number,
-            ana_reporting=subsystem.ana_reporting,
-            namespaces=subsystem.visible(),
-        )
-
-    def _changed(self, subsystem: Subsystem) -> None:
-        for session in subsystem.sessions:
-            session.announce(subsystem.visible())
-        for listener in subsystem.listeners:
-            if listener.address.trtype == "VFIOUSER":
-                self._vfio_user.show(listener.address.traddr, subsystem)
+    @staticmethod
+    def _changed(subsystem: Subsystem, nsid: int) -> None:
+        for controller in _io_controllers(subsystem):
+            controller.namespace_changed(nsid)
 
     def _bdev_removed(self, bdev: Bdev) -> None:
-        for subsystem in self.subsystems.values():
-            for nsid, namespace in list(subsystem.namespaces.items()):
-                if namespace.bdev is bdev:
-                    self.remove_namespace(subsystem, nsid)
+        for subsystem, nsid in self._exports(bdev):
+            self.remove_namespace(subsystem, nsid)
 
     def _bdev_resized(self, bdev: Bdev) -> None:
-        for subsystem in self.subsystems.values():
-            if any(namespace.bdev is bdev for namespace in subsystem.namespaces.values()):
-                self._changed(subsystem)
+        for subsystem, nsid in self._exports(bdev):
+            self._changed(subsystem, nsid)
+
+    def _exports(self, bdev: Bdev) -> list[tuple[Subsystem, int]]:
+        return [
+            (subsystem, nsid)
+            for subsystem in self.subsystems.values()
+            for nsid, namespace in subsystem.namespaces.items()
+            if namespace.bdev is bdev
+        ]
 
 
-def _listener_at(subsystem: Subsystem, session: TargetSession) -> Listener | None:
-    here = [entry for entry in subsystem.listeners if entry.address.trtype == "TCP"]
-    here = [entry for entry in here if entry.address.trsvcid == str(session.local[1])]
-    return next(
-        (entry for entry in here if entry.address.traddr in (session.local[0], "0.0.0.0", "::")),  # noqa: S104
-        None,
-    )
+def _io_controllers(subsystem: Subsystem) -> list[IoController]:
+    return [controller for controller in subsystem.controllers if isinstance(controller, IoController)]

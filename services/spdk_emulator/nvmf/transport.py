@@ -1,8 +1,10 @@
 """The transports that an NVMe-oF target may have, with the options that SPDK shows."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from dpucsi.nvme_tcp.target import Limits
 from spdk_emulator.rpc.errors import INTERNAL_ERROR, INVALID_PARAMS, RpcError
 from spdk_emulator.rpc.params import Json
 
@@ -48,6 +50,41 @@ DEFAULTS: dict[str, dict[str, Json]] = {
 KNOWN_WITHOUT_DEVICE = ("RDMA", "FC")
 
 
+KAS_MS = 100  # the unit of `kas`
+
+
+@dataclass(frozen=True)
+class TransportOptions:
+    """What a transport means for its queues. `queue_size`, `admin_size`: entries; `kas`: of 100 ms; `min_kato`: ms."""
+
+    limits: Limits = field(default_factory=Limits)
+    queue_size: int = 128
+    admin_size: int = 128
+    io_queues_max: int = 127
+    kas: int = 100
+    min_kato: int = 10000
+
+    @classmethod
+    def of(cls, shown: Mapping[str, Any]) -> "TransportOptions":
+        """From the options that SPDK shows."""
+        limits = Limits(shown["in_capsule_data_size"], shown["max_io_size"], shown.get("c2h_success", True))
+        return cls(
+            limits=limits,
+            queue_size=shown["max_queue_depth"],
+            admin_size=shown["max_aq_depth"],
+            io_queues_max=shown["max_io_qpairs_per_ctrlr"],
+            kas=shown["kas"],
+            min_kato=shown["min_kato"],
+        )
+
+    def keep_alive_ms(self, kato: int) -> int:
+        """What a host that asks for `kato` gets: not less than the least, in steps of `kas`, as SPDK."""
+        if not kato or not self.kas:
+            return 0
+        step = self.kas * KAS_MS
+        return self.min_kato if kato <= self.min_kato else -(-kato // step) * step
+
+
 class Transports:
     """The transports that were made."""
 
@@ -79,6 +116,10 @@ class Transports:
         if size is not None and (size < MAX_IO_SIZE_MIN or size & (size - 1)):
             raise RpcError(INTERNAL_ERROR, f"Transport type '{trtype}' create failed")
         self._made[name] = shown
+
+    def options(self, trtype: str) -> TransportOptions:
+        """Of one that was made."""
+        return TransportOptions.of(self._made[trtype.upper()])
 
     def describe(self, trtype: str | None) -> list[Json]:
         """As in nvmf_get_transports."""

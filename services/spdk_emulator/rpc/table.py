@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from spdk_emulator.faults.calls import call_with_faults
 from spdk_emulator.rpc.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, RpcError
 from spdk_emulator.rpc.params import Json, MismatchError, Param, decode_object
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 Answer: TypeAlias = "Json | Awaitable[Json]"
 Function: TypeAlias = "Callable[..., Answer]"
 
+SET_FAULTS = "emulator_set_faults"
 NVMF = RpcError(INVALID_PARAMS, "Invalid parameters")
 GENERIC = RpcError(INTERNAL_ERROR, "spdk_json_decode_object failed")
 TOO_LATE = RpcError(
@@ -35,6 +37,7 @@ class Method:
     is_relaxed: bool
     is_startup: bool
     bare: RpcError | None
+    is_own: bool = False  # not one of SPDK's: it is not listed, reads its parameters itself, and no fault concerns it
 
 
 def method(
@@ -59,13 +62,29 @@ def method(
     return add
 
 
+def own_method(name: str) -> Callable[[Function], Function]:
+    """Puts a function of the emulator's own into the table; it is called with the parameters as they came."""
+
+    def add(function: Function) -> Function:
+        _METHODS[name] = Method(name, function, {}, GENERIC, is_relaxed=False, is_startup=False, bare=None, is_own=True)
+        return function
+
+    return add
+
+
 def names() -> list[str]:
-    """All methods; SPDK lists the last one made first."""
-    return list(reversed(_METHODS))
+    """All methods that SPDK has too; it lists the last one made first."""
+    return [name for name, entry in reversed(_METHODS.items()) if not entry.is_own]
 
 
 def call(emulator: "Emulator", name: str, params: Json, *, is_starting: bool = False) -> Answer:
     """Starts one method; raises RpcError. `params` None: there were none."""
+    if is_starting or name == SET_FAULTS:
+        return _start(emulator, name, params, is_starting=is_starting)
+    return call_with_faults(emulator.faults, name, lambda: _start(emulator, name, params, is_starting=False))
+
+
+def _start(emulator: "Emulator", name: str, params: Json, *, is_starting: bool) -> Answer:
     entry = _METHODS.get(name)
     if entry is None:
         raise RpcError(METHOD_NOT_FOUND, "Method not found")
@@ -73,6 +92,8 @@ def call(emulator: "Emulator", name: str, params: Json, *, is_starting: bool = F
         raise TOO_LATE
     if entry.bare is not None and params is not None:
         raise entry.bare
+    if entry.is_own:
+        return entry.function(emulator, params)
     try:
         arguments: dict[str, Any] = decode_object(params, entry.spec, is_relaxed=entry.is_relaxed)
     except MismatchError as wrong:

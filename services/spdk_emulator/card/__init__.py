@@ -1,1 +1,0 @@
-"""The Host's side: what a card would show as PCIe NVMe namespaces. Reached through `card.view.Card` only."""

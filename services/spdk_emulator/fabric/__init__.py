@@ -1,1 +1,0 @@
-"""The hop between two emulators: a session protocol of our own over TCP, in the place of NVMe/TCP."""
