@@ -15,6 +15,6 @@ class EmulatedDriver(VfioUserDriver):
 
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> Self:
-        """Options: `card` (absolute path, the same as spdk-emulator's --card), `functions` (default: any)."""
+        """Options: `card` (absolute path, the same as emulated-card's --folder), `functions` (default: any)."""
         known_options("emulated", options, ("card", "functions"))
         return cls(folder("emulated", options, "card") / "functions", function_list(options))

@@ -1,8 +1,8 @@
-"""A whole lab on one machine: a storage node, a DPU and the five services, as processes.
+"""A whole lab on one machine: a storage node, a DPU with its card, and the five services, as processes.
 
-`make quickstart`, the kill tests, csi-sanity and the benchmarks all run this one. With the emulator a Host disk is a
-loop device under the lab's own folder; with a real `spdk_tgt` (`Lab(spdk_tgt=...)`) everything up to the DPU's
-host-facing subsystem is real, and there is no Host disk, since no card is there to show one.
+`make quickstart`, the kill tests, csi-sanity and the benchmarks all run this one. With the emulator a Host disk is what
+the emulated card shows under the lab's own folder; with a real `spdk_tgt` (`Lab(spdk_tgt=...)`) everything up to the
+DPU's host-facing subsystem is real, and there is no Host disk, since no card is there to show one.
 """
 
 import json
@@ -37,8 +37,10 @@ SHARED_FUNCTION = "port0-pf0=0000:3b:00.0"
 EXCLUSIVE_FUNCTIONS = ("port0-pf0-vf1=0000:3b:00.1", "port0-pf0-vf2=0000:3b:00.2")
 
 SPDKS = ("storage", "dpu")
+CARD = "card"
 SERVICES = ("opi-bridge", "volume-attacher", "csi-node-dpu", "csi-node-host", "csi-controller")
 START_S = 30.0
+UNMOUNT_S = 10.0  # one that takes longer waits for a disk that nobody serves any more
 
 
 @dataclass
@@ -59,7 +61,8 @@ class Lab:
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         self.certificates = Certificates.make(self.root / "tls")
         self.node_dpu_port, self.storage_port, self.front_end_port = free_ports(3)
-        self.processes = {name: self._process(name) for name in (*SPDKS, *SERVICES)}
+        self._devices = ("storage", CARD, "dpu") if self._has_card else SPDKS
+        self.processes = {name: self._process(name) for name in (*self._devices, *SERVICES)}
         with (self.root / "storage" / "disk0.img").open("wb") as disk:
             disk.truncate(STORE_BYTES)
         self._write_storage_config()
@@ -67,7 +70,7 @@ class Lab:
 
     async def up(self) -> None:
         """Starts everything in order and returns when all of it answers."""
-        for name in SPDKS:
+        for name in self._devices:
             await self.start(name)
         await self._make_lvstore()
         for name in SERVICES:
@@ -86,16 +89,34 @@ class Lab:
         async def answers() -> bool | None:
             if not process.running:
                 raise UnavailableError(f"{name} ended at once:\n{process.complain()}")
-            return True if listening(self.endpoint(name)) else None
+            is_ready = self._card_is_ready() if name == CARD else listening(self.endpoint(name))
+            return is_ready or None
 
-        await wait_until(answers, f"{name} listening on {self.endpoint(name)}", timeout_s=START_S, longest_s=0.05)
+        await wait_until(answers, f"{name} ready", timeout_s=START_S, longest_s=0.05)
 
     def down(self) -> None:
-        """Stops everything in the reverse order, gracefully; what a failure left mounted is unmounted first."""
-        for point in reversed(mounts(self.root)):
-            subprocess.run(["umount", point], check=False)
+        """Stops everything in the reverse order, gracefully; what a failure left mounted is unmounted first.
+
+        An unmount may wait for a disk whose SPDK is dead: the card's end fails what waits, and it goes on.
+        """
+        waiting = self._unmount_volumes()
         for process in reversed(self.processes.values()):
             process.stop()
+        for unmounting in waiting:
+            unmounting.wait(UNMOUNT_S)
+        self._unmount_volumes()
+
+    def _unmount_volumes(self) -> list["subprocess.Popen[bytes]"]:
+        """All but the card's own files, which it takes away itself; the unmounts that are not done yet."""
+        own = str(self.root / CARD / "disks")
+        waiting = []
+        for point in reversed([point for point in mounts(self.root) if not point.startswith(own)]):
+            unmounting = subprocess.Popen(["umount", point])
+            try:
+                unmounting.wait(UNMOUNT_S)
+            except subprocess.TimeoutExpired:
+                waiting.append(unmounting)
+        return waiting
 
     def socket(self, name: str) -> Path:
         """The unix socket of one process."""
@@ -124,8 +145,20 @@ class Lab:
         """The Host's sysfs tree as the emulated card shows it."""
         return self.root / "card" / "sys"
 
+    @property
+    def _has_card(self) -> bool:
+        return self.spdk_tgt is None and self.driver == "emulated"
+
+    def _card_is_ready(self) -> bool:
+        """It writes its pid when it has cleared what an earlier one left."""
+        pid_file = self.root / CARD / "card.pid"
+        return pid_file.exists() and pid_file.read_text().strip() == str(self.processes[CARD].pid)
+
     def _process(self, name: str) -> LabProcess:
-        argv = self._spdk(name) if name in SPDKS else self._service(name)
+        if name == CARD:
+            argv = [sys.executable, "-m", "emulated_card", "--folder", str(self.root / CARD)]
+        else:
+            argv = self._spdk(name) if name in SPDKS else self._service(name)
         return LabProcess(name, [*argv, *self.extra.get(name, ())], self.root / "log" / f"{name}.log")
 
     def _spdk(self, name: str) -> list[str]:
@@ -134,7 +167,6 @@ class Lab:
             spdk_tgt=self.spdk_tgt,
             core=SPDKS.index(name),
             json=self.root / "storage" / "config.json" if name == "storage" else None,
-            card=self.root / "card" if name == "dpu" else None,
         )
 
     def _service(self, name: str) -> list[str]:

@@ -16,17 +16,14 @@ def real_spdk() -> Path | None:
     return Path(named) if named else None
 
 
-def spdk_command(
-    socket: Path, *, spdk_tgt: Path | None = None, core: int = 0, json: Path | None = None, card: Path | None = None
-) -> list[str]:
+def spdk_command(socket: Path, *, spdk_tgt: Path | None = None, core: int = 0, json: Path | None = None) -> list[str]:
     """The command line of one process that serves JSON-RPC on `socket`.
 
-    `json` is its start-up configuration; `core` is for a real one, `card` the folder of an emulated one's card. Two
-    real ones on one core look at their sockets every 16 ms instead of 4: give each its own where time matters.
+    `json` is its start-up configuration; `core` is for a real one. Two real ones on one core look at their sockets
+    every 16 ms instead of 4: give each its own where time matters.
     """
     config = ["--json", str(json)] if json else []
     if spdk_tgt is not None:
         mask = hex(1 << core % (os.cpu_count() or 1))
         return [*_POLITE, str(spdk_tgt), *_REAL, "-m", mask, "-r", str(socket), *config]
-    shown = ["--card", str(card)] if card else []
-    return [sys.executable, "-m", "spdk_emulator", "--rpc", f"unix://{socket}", *config, *shown]
+    return [sys.executable, "-m", "spdk_emulator", "--rpc", f"unix://{socket}", *config]

@@ -1,6 +1,7 @@
 """opi-bridge on a DPU's SPDK, a storage node beside it: emulated always, real where SPDK_TGT names a spdk_tgt."""
 
 import contextlib
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from dpucsi.dpus.emulated import EmulatedDriver
 from dpucsi.dpus.nvmf_tcp import NvmfTcpDriver
 from dpucsi.dpus.vfio_user import VfioUserDriver
 from dpucsi.model import HostFunction
+from dpucsi.testing.process import LabProcess
 from dpucsi.testing.spdk_command import real_spdk
 
 FUNCTIONS = (HostFunction(0, 0), HostFunction(0, 0, 1))
@@ -48,14 +50,26 @@ def driver(driver_name: str, folder: Path) -> DpuDriver:
 
 
 @pytest.fixture
-def dpu_process(kind: str, folder: Path) -> Iterator[SpdkProcess]:
+def card(kind: str, driver_name: str, folder: Path) -> Iterator[None]:
+    """The emulated card, where the DPU has one: with a real spdk_tgt the driver's functions are folders and no more."""
+    if kind == "real" or driver_name != "emulated":
+        yield
+        return
+    process = LabProcess(
+        "card", [sys.executable, "-m", "emulated_card", "--folder", str(folder / "card")], folder / "card.log"
+    )
+    process.start()
+    yield
+    process.stop()
+
+
+@pytest.fixture
+def dpu_process(kind: str, folder: Path, card: None) -> Iterator[SpdkProcess]:
     (folder / "dpu").mkdir()
-    card = folder / "card"
-    card.mkdir()
-    process = SpdkProcess(kind, folder / "dpu", options=() if kind == "real" else ("--card", str(card)))
+    process = SpdkProcess(kind, folder / "dpu")
     process.start()
     yield process
-    process.stop()  # pulls the card: no loop device stays
+    process.kill()
 
 
 @pytest.fixture
