@@ -3,16 +3,18 @@ VENV ?= .venv
 PYTHON ?= python3
 TOOLS_HOME ?= $(HOME)/.cache/dpucsi-tools
 CSI_SANITY_VERSION = v5.6.0
+# Two at a time, file by file: most of a test is waiting. A real spdk_tgt polls, and wants its cores for itself.
+WORKERS ?= $(if $(SPDK_TGT),0,2)
 BIN = $(VENV)/bin
 export TOOLS_HOME
 
-.PHONY: quickstart test lint protos packages csi-sanity clean
+.PHONY: quickstart test lint protos packages guest-packages csi-sanity clean
 
 quickstart: packages $(VENV)/lab.stamp  ## ARGS=--keep leaves it running
 	$(BIN)/python deploy/dev/quickstart.py $(ARGS)
 
-test: packages csi-sanity $(VENV)/test.stamp  ## ARGS="tests/unit -k slots"
-	$(BIN)/pytest $(ARGS)
+test: guest-packages csi-sanity $(VENV)/test.stamp  ## ARGS="tests/unit -k slots"
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/test.stamp
 	$(BIN)/tox run -e lint,types
@@ -23,6 +25,10 @@ protos: $(VENV)/test.stamp
 # The Debian packages with which volumes are formatted and mounted.
 packages:
 	@deploy/dev/packages
+
+# What the tests with a Linux guest need: its kernel's NVMe/TCP initiator judges the emulator's target.
+guest-packages:
+	@deploy/dev/packages guest
 
 # The CSI project's own conformance suite, built once and kept outside the checkout.
 csi-sanity: $(TOOLS_HOME)/bin/csi-sanity
