@@ -1,4 +1,4 @@
-"""One volume through its whole life on the emulated DPU: `make quickstart`, or `make quickstart ARGS=--keep`.
+"""One volume through its whole life on the emulated DPU: `make quickstart`, with ARGS=--keep or ARGS=--faults.
 
 Starts a storage node, a DPU and the five services below a folder of its own, creates, publishes, stages and mounts one
 volume with the real mkfs and mount, writes and reads a file through it, and takes everything back. Each step is printed
@@ -24,13 +24,18 @@ from rich.table import Table
 
 from dpucsi import observe
 from dpucsi.errors import DpucsiError
+from dpucsi.testing.faults_story import FaultsStory
 from dpucsi.testing.hops import HOPS, hop_times
+from dpucsi.testing.io_figures import Figure, measure
 from dpucsi.testing.lab import Lab
 from dpucsi.testing.leftovers import loop_devices, mounts
 from dpucsi.testing.orchestrator import Claim, Orchestrator, as_request, mount_capability
 
 console = Console(highlight=False, width=max(Console().width, 120))
 FILE_BYTES = 16 << 20
+FIGURE_S = 1.0
+# In the story nobody waits half a minute until I/O without a path fails.
+SOON = ("--fast-io-fail-timeout", "12", "--reconnect-delay", "1")
 
 
 @dataclass
@@ -45,9 +50,11 @@ class Step:
 async def main(options: argparse.Namespace) -> int:
     """The whole story; returns the exit code."""
     root = Path(tempfile.mkdtemp(prefix="dpucsi-"))
-    lab = Lab(root)
+    lab = Lab(root, extra={"opi-bridge": SOON} if options.faults else {})
     claim = Claim("quickstart", size_bytes=512 << 20, capability=mount_capability(options.fs_type))
     steps: list[Step] = []
+    figures: list[Figure] = []
+    is_proven = True
     try:
         began = time.monotonic()
         with console.status("starting a storage node, a DPU and five services"):
@@ -58,19 +65,28 @@ async def main(options: argparse.Namespace) -> int:
         await play(orchestrator.forward(claim), steps)
         await play([("write and read a file", lambda: prove(orchestrator.target_path(claim)))], steps)
         await play([("NodeGetVolumeStats", lambda: orchestrator.stats(claim))], steps)
+        with console.status("measuring"):
+            figures += await asyncio.to_thread(measure, orchestrator.target_path(claim) / "measured", seconds=FIGURE_S)
+        if options.faults:
+            is_proven = await FaultsStory(say, lab, orchestrator, claim).tell()
         if options.keep:
-            show(lab, steps)
+            show(lab, steps, figures)
             await keep(lab, claim)
         await play(orchestrator.back(claim), steps)
         await orchestrator.close()
         if not options.keep:
-            show(lab, steps)
+            show(lab, steps, figures)
     except DpucsiError as error:
         console.print(f"[red]{error}[/red]\nthe logs are in {root / 'log'}")
         return 1
     finally:
         lab.down()
-    return clean_up(root)
+    return clean_up(root) if is_proven else 1
+
+
+def say(text: str) -> None:
+    """One line, as long as it is."""
+    console.print(text, soft_wrap=True)
 
 
 async def play(story: list[tuple[str, Callable[[], Awaitable[object]]]], steps: list[Step]) -> None:
@@ -98,8 +114,8 @@ async def prove(mounted: Path) -> None:
         raise RuntimeError("the file read back is not the file written: do not trust this machine with anything")
 
 
-def show(lab: Lab, steps: list[Step]) -> None:
-    """The table: a column per hop, the time inside that service including what lies behind it."""
+def show(lab: Lab, steps: list[Step], figures: list[Figure]) -> None:
+    """The tables: a column per hop, the time inside that service including what lies behind it; what the disk gave."""
     hops = hop_times(lab)
     table = Table(title="milliseconds in each service, what lies behind it included")
     table.add_column("step")
@@ -119,6 +135,13 @@ def show(lab: Lab, steps: list[Step]) -> None:
     console.print(
         "csi-node-host to csi-node-dpu is TCP with mTLS, certificates made just now; all else is unix sockets"
     )
+    table = Table(title="the mounted volume, past the page cache; this is an emulator, no DPU is as slow")
+    for head in ("pattern", "MiB/s", "IOPS", "median ms", "p99 ms"):
+        table.add_column(head, justify="left" if head == "pattern" else "right")
+    for figure in figures:
+        numbers = (figure.mib_per_s, figure.iops, figure.median_ms, figure.p99_ms)
+        table.add_row(figure.pattern, *(f"{number:.1f}" for number in numbers))
+    console.print(table)
 
 
 async def keep(lab: Lab, claim: Claim) -> None:
@@ -167,6 +190,7 @@ def options() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", maxsplit=1)[0])
     parser.add_argument("--keep", action="store_true", help="leave it running with the volume mounted, until Ctrl-C")
+    parser.add_argument("--faults", action="store_true", help="play two minutes of failures under write load as well")
     parser.add_argument("--fs-type", choices=("ext4", "xfs"), default="ext4", help="file system (default: ext4)")
     return parser.parse_args()
 

@@ -3,7 +3,6 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -12,7 +11,10 @@ from dpucsi.aio import wait_until
 from dpucsi.testing.lab import Lab
 from dpucsi.testing.leftovers import loop_devices, mounts
 from dpucsi.testing.orchestrator import Orchestrator
-from dpucsi.testing.snapshot import snapshot
+from dpucsi.testing.snapshot import State, snapshot
+
+# A test does not wait half a minute until I/O without a path fails.
+FAST = ("--fast-io-fail-timeout", "10", "--reconnect-delay", "1")
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
@@ -21,7 +23,7 @@ async def lab() -> AsyncIterator[Lab]:
     if os.geteuid() != 0:
         pytest.skip("mounts and loop devices need root")
     root = Path(tempfile.mkdtemp(prefix="dpucsi-e2e-"))
-    lab = Lab(root, extra={"dpu": ("--card-recovery", "3")})
+    lab = Lab(root, extra={"card": ("--recovery", "3"), "opi-bridge": FAST})
     try:
         await lab.up()
         yield lab
@@ -34,10 +36,10 @@ async def lab() -> AsyncIterator[Lab]:
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
-async def baseline(lab: Lab) -> dict[str, Any]:
+async def baseline(lab: Lab) -> State:
     """The state before any volume, once the attacher has made its shared functions."""
 
-    async def settled() -> dict[str, Any] | None:
+    async def settled() -> State | None:
         state = await snapshot(lab)
         return state if any(name.startswith("nvmeSubsystems/") for name in state["opi"]) else None
 

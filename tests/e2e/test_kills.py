@@ -8,7 +8,6 @@ import random
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,11 +15,10 @@ from dpucsi.aio import wait_until
 from dpucsi.errors import DpucsiError
 from dpucsi.testing.lab import SERVICES, SPDKS, Lab
 from dpucsi.testing.orchestrator import Claim, Orchestrator
-from dpucsi.testing.snapshot import snapshot
+from dpucsi.testing.snapshot import State, snapshot
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
-State = dict[str, Any]
 PROCESSES = (*SERVICES, *SPDKS)
 STAGE_EVENTS = ("CreateNvmeRemoteController", "CreateNvmePath", "CreateNvmeNamespace", "NodeService/Attach")
 UNSTAGE_EVENTS = ("DeleteNvmeNamespace", "DeleteNvmePath", "DeleteNvmeRemoteController", "AttacherService/Release")
@@ -28,13 +26,14 @@ SEEDS = range(int(os.environ.get("DPUCSI_KILL_SEEDS", "1")))
 
 
 class Story:
-    """One volume under kills. A step that fails for good after a kill of the storage node (which forgets its exports)
-    is put right as the CO would: everything back to before the publish, and forward again."""
+    """One volume under kills. A storage node forgets its exports with its process; who remembers them, as Kubernetes'
+    VolumeAttachments do, makes them again. Without (`remembers` False) the CO starts over from the publish."""
 
-    def __init__(self, lab: Lab, orchestrator: Orchestrator, name: str) -> None:
+    def __init__(self, lab: Lab, orchestrator: Orchestrator, name: str, *, remembers: bool = True) -> None:
         self.lab = lab
         self.orchestrator = orchestrator
         self.claim = Claim(name, size_bytes=300 << 20)
+        self.remembers = remembers
 
     async def forward(self, first: int = 0, last: int = 4) -> None:
         for _, act in self.orchestrator.forward(self.claim)[first:last]:
@@ -44,23 +43,28 @@ class Story:
         for _, act in self.orchestrator.back(self.claim):
             await act()
 
+    async def stage(self) -> None:
+        await self.orchestrator.stage(self.claim)
+
     async def stage_or_start_over(self) -> None:
         """Staging, and after a storage node's amnesia once more from the publish on."""
         patience, self.orchestrator._patience_s = self.orchestrator._patience_s, 5.0
         try:
-            await self.orchestrator.stage(self.claim)
+            await self.stage()
         except DpucsiError:
             self.orchestrator._patience_s = patience
             await self.orchestrator.unstage(self.claim)
             await self.orchestrator.unpublish(self.claim)
             await self.orchestrator.publish(self.claim)
-            await self.orchestrator.stage(self.claim)
+            await self.stage()
         finally:
             self.orchestrator._patience_s = patience
 
     async def kill(self, victim: str) -> None:
         self.lab.processes[victim].kill()
         await self.lab.start(victim)
+        if victim == "storage" and self.remembers and self.claim.publish_context:
+            await self.orchestrator.restore_export(self.claim)
 
     async def kill_when(self, victim: str, event: str, step: Callable[[], Awaitable[object]]) -> None:
         """Runs `step` and kills `victim` as soon as a service has logged the call `event`, which must come."""
@@ -75,7 +79,7 @@ class Story:
 
         striking = asyncio.create_task(strike())
         await step()
-        assert await said(), f"the step never made the call {event}"
+        await wait_until(said, f"{event} in a log, which is written behind the answer", timeout_s=5)
         await striking
 
     async def ends_as(self, before: State) -> None:
@@ -104,7 +108,7 @@ async def test_killed_between_the_steps(lab: Lab, orchestrator: Orchestrator, ba
     await story.kill(victim)
     await story.forward(1, 2)
     await story.kill(victim)
-    await story.stage_or_start_over()
+    await story.stage()
     await story.kill(victim)
     await story.forward(3)
     (orchestrator.target_path(story.claim) / "file").write_text("written")
@@ -123,7 +127,19 @@ async def test_killed_inside_stage(
 ) -> None:
     story = Story(lab, orchestrator, f"stage-{victim}-{event.replace('/', '-')}".lower())
     await story.forward(0, 2)
-    await story.kill_when(victim, event, story.stage_or_start_over)
+    await story.kill_when(victim, event, story.stage)
+    await story.forward(3)
+    (orchestrator.target_path(story.claim) / "file").write_text("written")
+    await story.back()
+    await story.ends_as(baseline)
+
+
+async def test_a_storage_node_forgets_and_nobody_remembers(
+    lab: Lab, orchestrator: Orchestrator, baseline: State
+) -> None:
+    story = Story(lab, orchestrator, "forgotten", remembers=False)
+    await story.forward(0, 2)
+    await story.kill_when("storage", "CreateNvmePath", story.stage_or_start_over)
     await story.forward(3)
     (orchestrator.target_path(story.claim) / "file").write_text("written")
     await story.back()
@@ -151,7 +167,7 @@ async def test_killed_at_random_moments(lab: Lab, orchestrator: Orchestrator, ba
     for number in range(12):
         story = Story(lab, orchestrator, f"random-{seed}-{number}")
         await story.forward(0, 2)
-        await struck_after(story, rng.choice(PROCESSES), rng.uniform(0, 0.3), story.stage_or_start_over)
+        await struck_after(story, rng.choice(PROCESSES), rng.uniform(0, 0.3), story.stage)
         await story.forward(3)
         await orchestrator.node_unpublish(story.claim)
         unstage = partial(orchestrator.unstage, story.claim)

@@ -52,8 +52,8 @@ async def test_data_is_still_there_after_unstage_and_stage(lab: Lab, orchestrato
     claim = Claim("life-data", size_bytes=400 << 20)
     await play(orchestrator.forward(claim))
     (orchestrator.target_path(claim) / "kept").write_text("kept")
-    await play(orchestrator.back(claim)[:3])
     first = claim.publish_context["hostnqn"]
+    await play(orchestrator.back(claim)[:3])
     await play(orchestrator.forward(claim)[1:])
     assert claim.publish_context["hostnqn"] != first, "a generation was used twice"
     assert (orchestrator.target_path(claim) / "kept").read_text() == "kept"

@@ -9,11 +9,16 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
+from dpucsi import naming
 from dpucsi.api.csi.v1 import csi_pb2, csi_pb2_grpc
+from dpucsi.backends.spdk_export import Export
+from dpucsi.csi.publish_context import decode
 from dpucsi.errors import DpucsiError, TimedOutError
 from dpucsi.rpc import call
 from dpucsi.rpc.context import REQUEST_ID, adopt_request_id
-from dpucsi.testing.lab import Lab
+from dpucsi.spdk import nvmf
+from dpucsi.spdk.bdev import bdev_get_bdevs
+from dpucsi.testing.lab import LVSTORE, Lab
 
 ResultT = TypeVar("ResultT")
 CALL_S = 20.0
@@ -165,11 +170,27 @@ class Orchestrator:
         """ControllerUnpublishVolume."""
         request = csi_pb2.ControllerUnpublishVolumeRequest(volume_id=claim.volume_id, node_id=self.node_id)
         await self._controller("ControllerUnpublishVolume", self.controller.ControllerUnpublishVolume, request)
+        claim.publish_context = {}
 
     async def delete(self, claim: Claim) -> None:
         """DeleteVolume."""
         request = csi_pb2.DeleteVolumeRequest(volume_id=claim.volume_id)
         await self._controller("DeleteVolume", self.controller.DeleteVolume, request)
+
+    async def restore_export(self, claim: Claim) -> None:
+        """Makes a volume's export again under the host NQN that it was published with.
+
+        A storage node forgets its exports with its process. In a cluster csi-controller brings them back from the
+        publish_context that the VolumeAttachment recorded (design section 4), so the DPU reconnects by itself; here the
+        orchestrator is the one who remembers.
+        """
+        spec = decode(claim.publish_context)
+        async with self._lab.spdk("storage") as spdk:
+            if not await nvmf.nvmf_get_transports(spdk):
+                await nvmf.nvmf_create_transport(spdk, trtype=spec.paths[0].trtype)
+            (bdev,) = await bdev_get_bdevs(spdk, name=f"{LVSTORE}/{naming.lvol_name(spec.uuid)}")
+            export = Export(spec.uuid, bdev.name, spec.hostnqn, spec.paths)
+            await asyncio.gather(*export.calls(spdk, export.gap(await nvmf.find_subsystem(spdk, export.nqn))))
 
     def forward(self, claim: Claim) -> list[tuple[str, Callable[[], Awaitable[object]]]]:
         """Everything from nothing to a usable path, in order, by CSI's names."""

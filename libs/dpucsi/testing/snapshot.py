@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from dpucsi.api.attacher.v1 import attacher_pb2, attacher_pb2_grpc
 from dpucsi.api.opi.storage.v1 import backend_nvme_pb2, backend_nvme_pb2_grpc, frontend_nvme_pb2, frontend_nvme_pb2_grpc
@@ -10,11 +10,13 @@ from dpucsi.rpc import call
 from dpucsi.testing.lab import SPDKS, Lab
 from dpucsi.testing.leftovers import loop_devices, mounts
 
+State: TypeAlias = dict[str, Any]
+
 # What SPDK counts or times, which differs from one look to the next without anything being left behind.
 _VOLATILE = frozenset({"cntlid", "hostid", "num_allocated_clusters", "free_clusters"})
 
 
-async def snapshot(lab: Lab) -> dict[str, Any]:
+async def snapshot(lab: Lab) -> State:
     """The state of both SPDKs, the OPI objects, the attachments, and of this machine below the lab's folder."""
     return {
         "storage": await _spdk(lab, "storage"),
