@@ -50,11 +50,11 @@ class FaultsStory:
 
     async def _event(self, what: str, strike: Callable[[], Awaitable[str]], heal: Callable[[], Awaitable[str]]) -> None:
         await asyncio.sleep(BEFORE_S)
-        before = self._ledger.acknowledged
         self._say(f"{what}: {await strike()}")
+        before = self._ledger.acknowledged
         await asyncio.sleep(AWAY_S)
-        waiting = self._ledger.acknowledged - before
-        self._say(f"{what}: {await heal()}; {waiting} writes were acknowledged meanwhile, the writer waits, no error")
+        meanwhile = self._ledger.acknowledged - before
+        self._say(f"{what}: {await heal()}; {meanwhile} writes were acknowledged meanwhile, the writer waits, no error")
         healed = time.monotonic()
         await self._ledger.progress(1, timeout_s=60)
         self._say(f"{what}: the first write after it came {time.monotonic() - healed:.1f} s later")
