@@ -3,7 +3,8 @@ VENV ?= .venv
 PYTHON ?= python3
 TOOLS_HOME ?= $(HOME)/.cache/dpucsi-tools
 CSI_SANITY_VERSION = v5.6.0
-# Two at a time, file by file: most of a test is waiting. A real spdk_tgt polls, and wants its cores for itself.
+# Two at a time (tests/conftest.py says which): most of a test is waiting. A real spdk_tgt polls, and wants its cores
+# for itself.
 WORKERS ?= $(if $(SPDK_TGT),0,2)
 BIN = $(VENV)/bin
 export TOOLS_HOME
@@ -14,7 +15,7 @@ quickstart: packages $(VENV)/lab.stamp  ## ARGS=--keep leaves it running
 	$(BIN)/python deploy/dev/quickstart.py $(ARGS)
 
 test: guest-packages csi-sanity $(VENV)/test.stamp  ## ARGS="tests/unit -k slots"
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 lint: $(VENV)/test.stamp
 	$(BIN)/tox run -e lint,types

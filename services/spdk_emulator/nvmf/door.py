@@ -120,9 +120,9 @@ class Door:
 
 def _admission(subsystem: Subsystem, listener: Listener) -> Admit:
     def admit(host: Host, end: QueueEnd) -> Controller:
-        is_taken = any(
-            known.listen_address == listener.address and not known.is_ending for known in subsystem.controllers
-        )
+        # One that is ending holds the function too: a command of its may still be running, and must not come to its
+        # effect behind the same command sent again.
+        is_taken = any(known.listen_address == listener.address for known in subsystem.controllers)
         if end.endpoint is not None and is_taken:
             raise NvmeError(CONNECT_CONTROLLER_BUSY, reason="the function has a host")
         cntlid = subsystem.new_cntlid()

@@ -52,6 +52,31 @@ async def test_there_is_one_controller_on_a_function(rig: Rig, folder: Path) -> 
     await rig.connect(path=folder / "cntrl", subnqn="")
 
 
+async def test_a_host_that_left_holds_the_function_while_its_command_runs(rig: Rig, folder: Path) -> None:
+    """The next one would send the command again, and the late effect of the first would come over what follows it."""
+    held, let_go = asyncio.Event(), asyncio.Event()
+
+    class Slow:
+        async def write(self, offset: int, data: object) -> None:
+            held.set()
+            await let_go.wait()
+
+    rig.bdev.io = Slow()  # type: ignore[assignment]  # only written to
+    first = await rig.connect(path=folder / "cntrl", subnqn="")
+    queue, _ = await rig.queue(path=folder / "cntrl", qid=1, subnqn="", cntlid=first.cntlid)
+    queue.in_capsule_size = 0
+    writing = asyncio.create_task(write(queue, 0, bytes(BLOCK)))
+    await held.wait()
+    queue.abort()
+    first.admin.abort()
+    with pytest.raises(ConnectionLostError):
+        await writing
+    assert await refusal(rig.connect(path=folder / "cntrl", subnqn="")) == status.CONNECT_CONTROLLER_BUSY
+    let_go.set()
+    await until(lambda: not rig.subsystem.controllers, "the controller's end")
+    await rig.connect(path=folder / "cntrl", subnqn="")
+
+
 async def test_another_name_is_not_behind_it(rig: Rig, folder: Path) -> None:
     wrong = rig.connect(path=folder / "cntrl", subnqn="nqn.2024-01.io.example:none")
     assert await refusal(wrong) == status.CONNECT_INVALID_PARAMETERS

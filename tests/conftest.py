@@ -1,0 +1,23 @@
+"""Which tests may run beside each other (`pytest -n 2 --dist loadgroup`)."""
+
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+# These make real disks. The machine has one set of loop devices, and what one csi-node-host remembers of a dead disk
+# must not meet another one's new disk of the same number: a Host has one card and one csi-node-host, and so have we.
+_HOST_DISKS = ("e2e/test_", "sanity", "contract/attach", "contract/chain", "contract/opi_bridge")
+_HOST_DISKS += ("unit/emulated_card", "unit/csi_node_host", "unit/mount")
+_TOGETHER = {
+    "Host disks": _HOST_DISKS,
+    "guest": ("e2e/guest",),  # one boot serves all of them
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is named above stays together, everything else goes file by file."""
+    for item in items:
+        file = item.path.relative_to(TESTS).as_posix()
+        group = next((name for name, starts in _TOGETHER.items() if file.startswith(starts)), file)
+        item.add_marker(pytest.mark.xdist_group(group))
