@@ -7,10 +7,11 @@ import pytest
 TESTS = Path(__file__).parent
 # These make real disks. The machine has one set of loop devices, and what one csi-node-host remembers of a dead disk
 # must not meet another one's new disk of the same number: a Host has one card and one csi-node-host, and so have we.
-_HOST_DISKS = ("e2e/test_", "sanity", "contract/attach", "contract/chain", "contract/opi_bridge")
-_HOST_DISKS += ("unit/emulated_card", "unit/csi_node_host", "unit/mount")
 _TOGETHER = {
-    "Host disks": _HOST_DISKS,
+    "Host disks": (
+        *("e2e/test_", "sanity", "contract/attach", "contract/chain", "contract/opi_bridge"),
+        *("unit/emulated_card", "unit/csi_node_host", "unit/mount"),
+    ),
     "guest": ("e2e/guest",),  # one boot serves all of them
 }
 

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from dpucsi.aio import wait_until
 from dpucsi.testing.lab import Lab
 from dpucsi.testing.ledger import Ledger
 from dpucsi.testing.orchestrator import Claim, Orchestrator, mount_capability
-from dpucsi.testing.snapshot import State, snapshot
+from dpucsi.testing.snapshot import State, comes_to
 
 WATCH_S = float(os.environ.get("DPUCSI_FENCE_S", "2"))
 VOLUMES = int(os.environ.get("DPUCSI_FENCE_VOLUMES", "2"))
@@ -98,11 +97,7 @@ async def test_no_byte_after_the_fence(lab: Lab, orchestrator: Orchestrator, bas
     await watched(fenced, hashes, 0)
     for volume in fenced:
         await volume.end()
-
-    async def as_before() -> bool | None:
-        return await snapshot(lab) == baseline or None
-
-    await wait_until(as_before, "the state as before", timeout_s=20)
+    await comes_to(lab, baseline, timeout_s=20)
 
 
 async def watched(fenced: list[Fenced], hashes: list[str], seconds: float) -> None:

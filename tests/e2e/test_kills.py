@@ -15,7 +15,7 @@ from dpucsi.aio import wait_until
 from dpucsi.errors import DpucsiError
 from dpucsi.testing.lab import SERVICES, SPDKS, Lab
 from dpucsi.testing.orchestrator import Claim, Orchestrator
-from dpucsi.testing.snapshot import State, snapshot
+from dpucsi.testing.snapshot import State, comes_to
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
@@ -84,14 +84,7 @@ class Story:
 
     async def ends_as(self, before: State) -> None:
         """The state is as before, at the latest when the card has given up on what nobody attaches again."""
-
-        async def same() -> bool | None:
-            return await snapshot(self.lab) == before or None
-
-        try:
-            await wait_until(same, "the state as before", timeout_s=15)
-        except DpucsiError:
-            assert await snapshot(self.lab) == before
+        await comes_to(self.lab, before)
 
 
 def new_text(path: Path, since: int) -> str:

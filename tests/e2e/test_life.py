@@ -11,7 +11,7 @@ from dpucsi import errors
 from dpucsi.api.csi.v1 import csi_pb2
 from dpucsi.testing.lab import Lab
 from dpucsi.testing.orchestrator import Claim, Orchestrator, block_capability, mount_capability
-from dpucsi.testing.snapshot import snapshot
+from dpucsi.testing.snapshot import comes_to, snapshot
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -44,7 +44,7 @@ async def test_a_file_system_and_everything_back(lab: Lab, orchestrator: Orchest
     assert usage[csi_pb2.VolumeUsage.BYTES].used > 0
     assert usage[csi_pb2.VolumeUsage.INODES].total > 0
     await twice(orchestrator.back(claim))
-    assert await snapshot(lab) == before
+    await comes_to(lab, before)
 
 
 async def test_data_is_still_there_after_unstage_and_stage(lab: Lab, orchestrator: Orchestrator) -> None:
@@ -58,7 +58,7 @@ async def test_data_is_still_there_after_unstage_and_stage(lab: Lab, orchestrato
     assert claim.publish_context["hostnqn"] != first, "a generation was used twice"
     assert (orchestrator.target_path(claim) / "kept").read_text() == "kept"
     await play(orchestrator.back(claim))
-    assert await snapshot(lab) == before
+    await comes_to(lab, before)
 
 
 async def test_a_raw_block_device(lab: Lab, orchestrator: Orchestrator) -> None:
@@ -76,7 +76,7 @@ async def test_a_raw_block_device(lab: Lab, orchestrator: Orchestrator) -> None:
         assert device.read(1 << 20) == data
     assert (await orchestrator.stats(claim)).usage[0].total == 64 << 20
     await twice(orchestrator.back(claim))
-    assert await snapshot(lab) == before
+    await comes_to(lab, before)
 
 
 async def test_a_function_of_its_own(lab: Lab, orchestrator: Orchestrator) -> None:
@@ -92,7 +92,7 @@ async def test_a_function_of_its_own(lab: Lab, orchestrator: Orchestrator) -> No
     addresses = {(path / "address").read_text().strip() for path in (lab.sysfs / "class" / "nvme").iterdir()}
     assert "0000:3b:00.1" in addresses
     await twice(orchestrator.back(claim))
-    assert await snapshot(lab) == before
+    await comes_to(lab, before)
 
 
 async def test_a_read_only_publish_takes_no_write(lab: Lab, orchestrator: Orchestrator) -> None:
@@ -103,7 +103,7 @@ async def test_a_read_only_publish_takes_no_write(lab: Lab, orchestrator: Orches
     with pytest.raises(OSError, match="Read-only"):
         (orchestrator.target_path(claim) / "file").write_text("no")
     await play(orchestrator.back(claim))
-    assert await snapshot(lab) == before
+    await comes_to(lab, before)
 
 
 async def test_a_disk_with_somebodys_data_is_never_formatted(lab: Lab, orchestrator: Orchestrator) -> None:
@@ -119,7 +119,7 @@ async def test_a_disk_with_somebodys_data_is_never_formatted(lab: Lab, orchestra
         await orchestrator.stage(claim)
     subprocess.run(["xfs_repair", "-nf", str(lvol)], check=True, capture_output=True)
     await play(orchestrator.back(claim)[1:])
-    assert await snapshot(lab) == before
+    await comes_to(lab, before)
 
 
 async def test_a_tampered_publish_context_changes_nothing(lab: Lab, orchestrator: Orchestrator) -> None:
@@ -139,9 +139,9 @@ async def test_a_tampered_publish_context_changes_nothing(lab: Lab, orchestrator
         with pytest.raises(errors.InvalidArgumentError):
             await orchestrator.stage(claim)
     claim.publish_context = good
-    assert await snapshot(lab) == published
+    await comes_to(lab, published)
     await play(orchestrator.back(claim)[2:])
-    assert await snapshot(lab) == before
+    await comes_to(lab, before)
 
 
 async def test_a_volume_in_use_is_not_deleted(lab: Lab, orchestrator: Orchestrator) -> None:
@@ -161,4 +161,4 @@ async def test_unstage_works_when_the_host_lost_its_records(lab: Lab, orchestrat
         Path(file).unlink()
     await lab.start("csi-node-host")
     await twice(orchestrator.back(claim))
-    assert await snapshot(lab) == before
+    await comes_to(lab, before)

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from dpucsi.aio import wait_until
 from dpucsi.testing.lab import Lab
 from dpucsi.testing.ledger import Ledger
 from dpucsi.testing.orchestrator import Claim, Orchestrator, mount_capability
-from dpucsi.testing.snapshot import State, snapshot
+from dpucsi.testing.snapshot import State, comes_to
 
 KILLS = int(os.environ.get("DPUCSI_SURVIVAL_KILLS", "8"))
 SEED = int(os.environ.get("DPUCSI_SURVIVAL_SEED", "1"))
@@ -57,11 +56,7 @@ async def test_no_acknowledged_write_is_lost(lab: Lab, orchestrator: Orchestrato
     for claim in claims:
         for _, act in orchestrator.back(claim):
             await act()
-
-    async def as_before() -> bool | None:
-        return await snapshot(lab) == baseline or None
-
-    await wait_until(as_before, "the state as before", timeout_s=20)
+    await comes_to(lab, baseline, timeout_s=20)
 
 
 def mount_ids(lab: Lab) -> set[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dpucsi.testing.lab import Lab
-from dpucsi.testing.snapshot import snapshot
+from dpucsi.testing.snapshot import comes_to, snapshot
 
 TOOLS = Path(os.environ.get("TOOLS_HOME", Path.home() / ".cache" / "dpucsi-tools"))
 SANITY = TOOLS / "bin" / "csi-sanity"
@@ -43,7 +43,7 @@ async def test_csi_sanity() -> None:
         assert ran, said[-2000:]
         assert int(ran[4]) == 0
         assert int(ran[3]) >= 40
-        assert await snapshot(lab) == before
+        await comes_to(lab, before)
     finally:
         lab.down()
     shutil.rmtree(root)

@@ -4,8 +4,10 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+from dpucsi.aio import wait_until
 from dpucsi.api.attacher.v1 import attacher_pb2, attacher_pb2_grpc
 from dpucsi.api.opi.storage.v1 import backend_nvme_pb2, backend_nvme_pb2_grpc, frontend_nvme_pb2, frontend_nvme_pb2_grpc
+from dpucsi.errors import TimedOutError
 from dpucsi.rpc import call
 from dpucsi.testing.lab import SPDKS, Lab
 from dpucsi.testing.leftovers import loop_devices, mounts
@@ -27,6 +29,23 @@ async def snapshot(lab: Lab) -> State:
         "mounts": mounts(lab.root),
         "host namespaces": sorted(path.name for path in (lab.sysfs / "block").glob("nvme*")),
     }
+
+
+async def comes_to(lab: Lab, wanted: State, timeout_s: float = 15.0) -> None:
+    """Returns when the state is `wanted`; the card takes a disk away a moment behind the call that detached it.
+
+    Raises AssertionError with what differs.
+    """
+
+    async def same() -> bool | None:
+        return await snapshot(lab) == wanted or None
+
+    try:
+        await wait_until(same, "the state as before", timeout_s=timeout_s)
+    except TimedOutError as late:
+        found = await snapshot(lab)
+        differing = {key: (found[key], wanted[key]) for key in wanted if found[key] != wanted[key]}
+        raise AssertionError(f"found, wanted: {differing}") from late
 
 
 async def _spdk(lab: Lab, name: str) -> dict[str, Any]:
