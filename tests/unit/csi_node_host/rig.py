@@ -22,6 +22,7 @@ from dpucsi.rpc import Endpoint, Service, channel
 from dpucsi.rpc.server import build
 from dpucsi.store import Records
 from dpucsi.testing.fake_dpu import FakeDpu
+from dpucsi.testing.leftovers import no_loop_devices
 from dpucsi.testing.nvme_tree import NvmeTree
 
 DPU = UUID("0f0e0d0c-0b0a-4908-8706-050403020100")
@@ -143,7 +144,7 @@ async def make_rig(root: Path):
             await dpu.unplug_all()
             await rig.records.close()
             await server.stop(0)
-    assert str(root) not in subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=True).stdout
+    await no_loop_devices(root)
 
 
 def mounts_under(root: Path) -> list[str]:

@@ -1,7 +1,10 @@
+import asyncio
 import os
 import subprocess
 
 import pytest
+
+from dpucsi.testing.leftovers import no_loop_devices
 
 
 @pytest.fixture
@@ -19,7 +22,7 @@ def loop(tmp_path):
     yield make
     for device in made:
         subprocess.run(["losetup", "-d", device], check=True)
-    assert str(tmp_path) not in subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=True).stdout
+    asyncio.run(no_loop_devices(tmp_path))
 
 
 @pytest.fixture
