@@ -8,6 +8,7 @@ from uuid import UUID
 from dpucsi.config import ServiceConfig, option
 from dpucsi.errors import InvalidArgumentError
 from dpucsi.model import HostFunction
+from dpucsi.store import identity_option
 from volume_attacher.slots import Functions
 
 _PCI_ADDRESS = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
@@ -36,7 +37,11 @@ class Config(ServiceConfig):
 
     opi: str = option("gRPC endpoint of the OPI server (opi-bridge), unix:///path or tcp://host:port")
     state: Path = option("file of the durable records; on a disk that outlives a restart of the DPU")
-    dpu_uuid: UUID = option("identity of this DPU, the same as csi-node-dpu's")
+    dpu_uuid: UUID | Path = option(
+        "identity of this DPU, the same as csi-node-dpu's: a UUID, or the absolute path of a file that holds it and is "
+        "made at the first start",
+        parse=identity_option,
+    )
     shared_functions: tuple[NamedFunction, ...] = option(
         "function that carries many volumes as namespaces of one controller, with its PCI address on the Host: "
         "port0-pf0=0000:3b:00.0; repeat for more",
@@ -49,7 +54,9 @@ class Config(ServiceConfig):
         parse=NamedFunction.parse,
     )
     namespaces_per_function: int = option(
-        "most volumes on one shared function; cannot change while volumes are attached", default=32
+        "most volumes on one shared function; times the shared functions, plus the exclusive ones, it is the attach "
+        "limit that a scheduler sees; cannot change while volumes are attached",
+        default=32,
     )
     transports: tuple[str, ...] = option("NVMe-oF transport to storage, TCP or RDMA; repeat for more", default=("TCP",))
     reconcile_period: float = option(
