@@ -13,13 +13,13 @@ class Certificates:
     folder: Path
 
     @classmethod
-    def make(cls, folder: Path) -> "Certificates":
-        """Writes ca.pem, host.pem, host.key, dpu.pem and dpu.key for 127.0.0.1 and localhost."""
+    def make(cls, folder: Path, *names: str) -> "Certificates":
+        """Writes ca.pem, host.pem, host.key, dpu.pem and dpu.key for 127.0.0.1, localhost and `names`."""
         folder.mkdir(parents=True, exist_ok=True)
         authority = trustme.CA()
         authority.cert_pem.write_to_path(str(folder / "ca.pem"))
         for end in ("host", "dpu"):
-            issued = authority.issue_cert("127.0.0.1", "localhost", common_name=f"dpucsi lab {end}")
+            issued = authority.issue_cert("127.0.0.1", "localhost", *names, common_name=f"dpucsi lab {end}")
             key = folder / f"{end}.key"
             key.touch(mode=0o600)
             key.write_bytes(issued.private_key_pem.bytes())
