@@ -4,15 +4,16 @@ from pathlib import Path
 
 from csi_node_host.config import Config
 from csi_node_host.dpu import Dpu
+from csi_node_host.forgotten import Forgotten
 from csi_node_host.node import NodeServicer
+from csi_node_host.pairing import channel_to_dpu
 from csi_node_host.record import Volumes
 from csi_node_host.site import Site
-from dpucsi.aio import Operations
+from dpucsi.aio import Operations, background
 from dpucsi.api.csi.v1 import csi_pb2_grpc
 from dpucsi.csi.identity import IdentityServicer
-from dpucsi.errors import InvalidArgumentError
 from dpucsi.nvme import Sysfs
-from dpucsi.rpc import Service, channel, serve
+from dpucsi.rpc import Service, serve
 from dpucsi.rpc.tls import TlsFiles
 from dpucsi.store import Records
 
@@ -27,15 +28,10 @@ def read_boot_id() -> str:
 async def serve_csi_node_host(config: Config) -> None:
     """Serves until it is told to stop."""
     tls = TlsFiles.of(config.tls_ca, config.tls_cert, config.tls_key)
-    if tls is None and not config.dpu.path and not config.insecure:
-        raise InvalidArgumentError(
-            f"the DPU's endpoint {config.dpu} is TCP and needs mTLS: give --tls-ca, --tls-cert and --tls-key "
-            "(or --insecure in a lab)"
-        )
     boot_id = read_boot_id()
     records = Records.open(config.state)
     operations = Operations(config.operation_limit)
-    async with channel(config.dpu, tls) as to_dpu:
+    async with channel_to_dpu(config, tls) as to_dpu:
         site = Site(
             sysfs=Sysfs(config.sysfs),
             dev_root=config.dev,
@@ -51,7 +47,9 @@ async def serve_csi_node_host(config: Config) -> None:
                 "csi.v1.Node", csi_pb2_grpc.add_NodeServicer_to_server, NodeServicer(site, operations, config.node)
             ),
         ]
+        forgotten = Forgotten(site, operations, config.forgotten_after)
         try:
-            await serve(config, services, operations)
+            async with background(forgotten.run):
+                await serve(config, services, operations)
         finally:
             await records.close()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from csi_node_host.forgotten import lock_of
 from csi_node_host.publish import publish, unpublish
 from csi_node_host.requests import parse_path, parse_publish, parse_stage
 from csi_node_host.site import Site
@@ -10,6 +11,7 @@ from csi_node_host.stats import stats
 from csi_node_host.unstage import unstage
 from dpucsi.aio import Operations
 from dpucsi.api.csi.v1 import csi_pb2, csi_pb2_grpc
+from dpucsi.csi import topology
 from dpucsi.errors import InvalidArgumentError, NotFoundError, UnavailableError
 from dpucsi.naming import NodeId, VolumeId
 
@@ -41,14 +43,16 @@ class NodeServicer(csi_pb2_grpc.NodeServicer):
             node_id = NodeId.parse(f"{self._node}/{info.dpu_uuid}")
         except InvalidArgumentError as wrong:
             raise UnavailableError(f"csi-node-dpu answered GetInfo with dpu_uuid {info.dpu_uuid[:40]!r}") from wrong
-        return csi_pb2.NodeGetInfoResponse(node_id=str(node_id), max_volumes_per_node=info.max_volumes)
+        return csi_pb2.NodeGetInfoResponse(
+            node_id=str(node_id), max_volumes_per_node=info.max_volumes, accessible_topology=topology.of_hosts()
+        )
 
     async def NodeStageVolume(  # noqa: N802
         self, request: csi_pb2.NodeStageVolumeRequest, context: Any
     ) -> csi_pb2.NodeStageVolumeResponse:
         """Attach, find the disk, format a blank one, mount."""
         wanted = parse_stage(request)
-        await self._operations.run(str(wanted.volume_id), "NodeStageVolume", lambda: stage(self._site, wanted))
+        await self._operations.run(lock_of(wanted.volume_id), "NodeStageVolume", lambda: stage(self._site, wanted))
         return csi_pb2.NodeStageVolumeResponse()
 
     async def NodeUnstageVolume(  # noqa: N802
@@ -57,7 +61,9 @@ class NodeServicer(csi_pb2_grpc.NodeServicer):
         """Unmount, detach, wait until the disk is gone, release."""
         volume_id = _volume_id(request.volume_id)
         path = parse_path(request.staging_target_path, "staging_target_path")
-        await self._operations.run(str(volume_id), "NodeUnstageVolume", lambda: unstage(self._site, volume_id, path))
+        await self._operations.run(
+            lock_of(volume_id), "NodeUnstageVolume", lambda: unstage(self._site, volume_id, path)
+        )
         return csi_pb2.NodeUnstageVolumeResponse()
 
     async def NodePublishVolume(  # noqa: N802
@@ -65,7 +71,7 @@ class NodeServicer(csi_pb2_grpc.NodeServicer):
     ) -> csi_pb2.NodePublishVolumeResponse:
         """Bind mount to the target path."""
         wanted = parse_publish(request)
-        await self._operations.run(str(wanted.volume_id), "NodePublishVolume", lambda: publish(self._site, wanted))
+        await self._operations.run(lock_of(wanted.volume_id), "NodePublishVolume", lambda: publish(self._site, wanted))
         return csi_pb2.NodePublishVolumeResponse()
 
     async def NodeUnpublishVolume(  # noqa: N802
@@ -75,7 +81,7 @@ class NodeServicer(csi_pb2_grpc.NodeServicer):
         volume_id = _volume_id(request.volume_id)
         path = parse_path(request.target_path, "target_path")
         await self._operations.run(
-            str(volume_id), "NodeUnpublishVolume", lambda: unpublish(self._site, volume_id, path)
+            lock_of(volume_id), "NodeUnpublishVolume", lambda: unpublish(self._site, volume_id, path)
         )
         return csi_pb2.NodeUnpublishVolumeResponse()
 

@@ -35,6 +35,7 @@ class State(Enum):
 class Volume:
     """One record. `disk` is the DPU's promise, None before it was made.
 
+    `publication` is which ControllerPublishVolume it was staged for (csi_node_host.dpu), "" where nobody knows.
     `device` (name, major, minor) and `targets` (target path -> read-only) hold within one boot of the Host only.
     """
 
@@ -47,6 +48,7 @@ class Volume:
     disk: HostDisk | None = None
     device: tuple[str, int, int] | None = None
     targets: dict[str, bool] = field(default_factory=dict)
+    publication: str = ""
 
     @property
     def history(self) -> History:
@@ -66,6 +68,10 @@ class Volumes:
     def get(self, volume_id: VolumeId) -> Volume | None:
         """The record of one volume."""
         return self._volumes.get(str(volume_id))
+
+    def of_uuid(self, uuid: UUID) -> Volume | None:
+        """The record of the volume with this identity, on whichever storage backend."""
+        return next((volume for volume in self._volumes.values() if volume.volume_id.uuid == uuid), None)
 
     def staged_at(self, staging_path: str) -> list[Volume]:
         """Every record that claims this path."""
@@ -108,5 +114,6 @@ def decode(text: bytes, boot_id: str) -> Volume:
         disk=None if disk is None else HostDisk(**(disk | {"uuid": UUID(disk["uuid"])})),
         device=None if device is None else (device[0], device[1], device[2]),
         targets=shown["targets"],
+        publication=shown.get("publication", ""),
     )
     return volume if shown["boot_id"] == boot_id else replace(volume, device=None, targets={})

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import structlog
 
+from csi_node_host.dpu import publication_of
 from csi_node_host.record import State, Volume
 from csi_node_host.site import Site, device
-from csi_node_host.unstage import finish_unstage, wait_and_release
+from csi_node_host.unstage import check_unused, derived, finish_unstage, give_back
 from dpucsi.csi.capabilities import Access
 from dpucsi.errors import (
     AlreadyExistsError,
@@ -42,11 +43,20 @@ class Staging:
     content_source: bool
     publish_context: Mapping[str, str]
 
+    @property
+    def publication(self) -> str:
+        """Which ControllerPublishVolume it is for."""
+        return publication_of(self.publish_context)
+
 
 async def stage(site: Site, wanted: Staging) -> None:
-    """Resumes whatever a former call left; the same call again changes nothing."""
+    """Resumes whatever a former call left; the same call again changes nothing.
+
+    What was staged for an earlier publication is dead (it was taken back, perhaps without this Host: design section 4),
+    so it is unstaged first; that fails while somebody still uses it.
+    """
     volume = site.volumes.get(wanted.volume_id)
-    if volume is not None and volume.state is State.UNSTAGING:
+    if volume is not None and (volume.state is State.UNSTAGING or is_outdated(volume, wanted)):
         await finish_unstage(site, volume)
         volume = None
     if volume is not None:
@@ -79,7 +89,13 @@ def _intent(wanted: Staging) -> Volume:
         placement=wanted.placement,
         content_source=wanted.content_source,
         state=State.ATTACHING,
+        publication=wanted.publication,
     )
+
+
+def is_outdated(volume: Volume, wanted: Staging) -> bool:
+    """Whether the record is of another publication; one that does not say is taken for this one."""
+    return bool(volume.publication) and volume.publication != wanted.publication
 
 
 def check_same(volume: Volume, wanted: Staging) -> None:
@@ -152,16 +168,19 @@ async def _attach_first(site: Site, wanted: Staging) -> HostDisk:
 
 
 async def _attach(site: Site, wanted: Staging) -> HostDisk:
-    """The DPU's promise; an attachment that still waits for this Host's word is finished first."""
+    """The DPU's promise. An attachment that this Host does not use any more is given back first.
+
+    Such a one waits for this Host's word, or was made for an earlier publication, of which the record here is lost.
+    """
     try:
         return await site.dpu.attach(wanted.volume_id, wanted.publish_context, wanted.placement)
     except FailedPreconditionError:
-        held_by_dpu = await site.dpu.attachment(wanted.volume_id)
-        if held_by_dpu is None or not held_by_dpu.being_taken:
+        there = await site.dpu.attachment(wanted.volume_id)
+        if there is None or not (there.being_taken or there.publication != wanted.publication):
             raise
-    log.info("finishing a former detach first")
-    await site.dpu.detach(wanted.volume_id)
-    await wait_and_release(site, wanted.volume_id)
+    log.info("giving back a former attachment first", being_taken=there.being_taken)
+    check_unused(site, wanted.volume_id)
+    await give_back(site, derived(wanted.volume_id, there))
     return await site.dpu.attach(wanted.volume_id, wanted.publish_context, wanted.placement)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import structlog
 
+from csi_node_host.dpu import Attachment
 from csi_node_host.record import State, Volume
 from csi_node_host.site import Device, Site, check_ours, identity, shows
 from dpucsi.aio import wait_until
@@ -49,18 +50,29 @@ async def finish_unstage(site: Site, volume: Volume) -> None:
     if volume.state is not State.UNSTAGING:
         volume = await site.volumes.put(replace(volume, state=State.UNSTAGING))
     await unmount_all(staging)
+    await give_back(site, volume)
+    await site.volumes.remove(volume.volume_id)
+
+
+async def give_back(site: Site, volume: Volume) -> None:
+    """From a disk that is mounted nowhere here to a free slot on the DPU, once this Host's kernel has let go of it."""
     await _wait_until_let_go(site, volume.volume_id)
     _make_writable_again(site, volume)
     _unbind_if_alone(site, volume)
     await site.dpu.detach(volume.volume_id)
-    await wait_and_release(site, volume.volume_id)
-    await site.volumes.remove(volume.volume_id)
+    await wait_until_gone(site.sysfs, identity(volume.volume_id), timeout_s=site.disk_wait_s)
+    await site.dpu.release(volume.volume_id)
 
 
-async def wait_and_release(site: Site, volume_id: VolumeId) -> None:
-    """Gives the DPU its slot back, once this Host's kernel has really let go of it."""
-    await wait_until_gone(site.sysfs, identity(volume_id), timeout_s=site.disk_wait_s)
-    await site.dpu.release(volume_id)
+def check_unused(site: Site, volume_id: VolumeId) -> None:
+    """FailedPreconditionError where a volume without a record is mounted somewhere."""
+    devices = site.devices_of(volume_id, None)
+    found = [mount.path for mount in read_mounts() if any(shows(mount, of) for of in devices)]
+    if found:
+        raise FailedPreconditionError(
+            f"volume {volume_id} is attached for an earlier publication and in use at {', '.join(found)}, though "
+            "nothing here remembers it; unmount it there"
+        )
 
 
 def _check_unpublished(volume: Volume, staging: Path, devices: list[Device]) -> None:
@@ -120,11 +132,18 @@ async def _recovered(site: Site, volume_id: VolumeId, staging_path: Path) -> Vol
     if not at and attachment is None and not leftovers(site.sysfs, identity(volume_id)):
         return None
     log.warning("no record of this volume; derived from the kernel and the DPU", attached=attachment is not None)
+    return derived(volume_id, attachment, staging_path=str(staging_path), fs_type=at[-1].fs_type if at else "")
+
+
+def derived(volume_id: VolumeId, attachment: Attachment | None, *, staging_path: str = "", fs_type: str = "") -> Volume:
+    """Stands in for a lost record, as far as giving the volume back goes."""
+    disk = identity(volume_id)
     return Volume(
         volume_id=volume_id,
-        staging_path=str(staging_path),
-        access=Access(csi_pb2.VolumeCapability.AccessMode.SINGLE_NODE_WRITER, at[-1].fs_type if at else ""),
+        staging_path=staging_path,
+        access=Access(csi_pb2.VolumeCapability.AccessMode.SINGLE_NODE_WRITER, fs_type),
         placement=attachment.placement if attachment else "shared",
         content_source=False,
         state=State.STAGED,
+        disk=replace(disk, pci_address=attachment.pci_address) if attachment else None,
     )

@@ -39,8 +39,8 @@ class EmulatedCard:
 
     async def start(self) -> None:
         """Clears what an earlier card left, and looks at the functions, now and whenever something changes."""
+        self._site.tree.clear()  # first: a loop device that is let go of must not be found here any more
         await clear(self._site.files)
-        self._site.tree.clear()
         self._site.watch.on(self._functions_folder, COMES_AND_GOES, self._look)
         self._site.watch.on(self._site.tree.rescan, IS_WRITTEN, self._rescan)
         self._watching = asyncio.get_running_loop().create_task(self._site.watch.run())

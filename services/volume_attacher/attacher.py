@@ -33,7 +33,7 @@ class AttacherServicer(attacher_pb2_grpc.AttacherServiceServicer):
         taken = self._dpu.table.taken() | self._dpu.strangers.keys()
         exclusive = set(functions.slots(Placement.EXCLUSIVE))
         return pb.GetInfoResponse(
-            max_attachments=len(functions.all_slots()),
+            max_attachments=functions.countable,
             free_attachments=len(functions.all_slots() - taken),
             free_exclusive=len(exclusive - taken),
             transports=self._transports,

@@ -46,6 +46,15 @@ class Functions:
         for nsid in range(1, self.namespaces_per_function + 1):
             yield from (Slot(function, nsid) for function in self.shared)
 
+    @property
+    def countable(self) -> int:
+        """How many volumes a scheduler may send here: of the kind that volumes have unless their class says otherwise.
+
+        It knows no kinds, so those of the other one do not count: exclusive slots are no place for a shared volume.
+        """
+        kind = Placement.SHARED if self.shared else Placement.EXCLUSIVE
+        return sum(1 for _ in self.slots(kind))
+
     def all_slots(self) -> set[Slot]:
         """Every slot there is."""
         return {slot for placement in Placement for slot in self.slots(placement)}

@@ -73,12 +73,15 @@ class PathKind(Kind[pb.NvmePath, RemoteController | None]):
         return (f"the address {address.trtype} {address.traddr}:{address.trsvcid} of {parent_of(name)}",)
 
     def blockers(self, name: str, objects: Objects) -> Iterable[str]:
-        """The last path carries what others use of the remote controller."""
+        """The last path carries what others use of the remote controller.
+
+        A namespace that is being deleted does not hold it: SPDK may wait there for I/O that only ends with the path.
+        """
         parent = parent_of(name)
         beside = [other for other in objects.dependents(parent) if other != name]
         if any(parent_of(other) == parent for other in beside):
             return []
-        return beside
+        return [other for other in beside if not objects.get(other).deleting]
 
     async def read(self, name: str, resource: pb.NvmePath, view: View) -> RemoteController | None:
         """The controller with all its paths."""

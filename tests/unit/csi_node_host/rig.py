@@ -10,6 +10,7 @@ from uuid import UUID
 import grpc
 
 from csi_node_host.dpu import Dpu
+from csi_node_host.forgotten import Forgotten
 from csi_node_host.node import NodeServicer
 from csi_node_host.record import Volumes
 from csi_node_host.site import Site
@@ -49,6 +50,7 @@ class Rig:
     to_dpu: grpc.aio.Channel
     records: Records = field(init=False)
     servicer: NodeServicer = field(init=False)
+    forgotten: Forgotten = field(init=False)
     site: Site = field(init=False)
 
     @property
@@ -75,18 +77,20 @@ class Rig:
         self.site = Site(
             sysfs=Sysfs(self.tree.sys),
             dev_root=self.tree.dev,
-            dpu=Dpu(self.to_dpu, boot_id),
+            dpu=Dpu(lambda: self.to_dpu, boot_id),
             volumes=Volumes(self.records, boot_id),
             disk_wait_s=3.0,
         )
-        self.servicer = NodeServicer(self.site, Operations(30.0), "node-a")
+        operations = Operations(30.0)
+        self.servicer = NodeServicer(self.site, operations, "node-a")
+        self.forgotten = Forgotten(self.site, operations, period_s=3600.0)
 
-    def stage_request(self, volume=VOLUME, fs_type="ext4", path=None, context=None, **access):
+    def stage_request(self, volume=VOLUME, fs_type="ext4", path=None, context=None, publication="nqn:1", **access):
         return csi_pb2.NodeStageVolumeRequest(
             volume_id=str(volume),
             staging_target_path=str(path or self.staging),
             volume_capability=capability(fs_type, **access),
-            publish_context={"transport": "TCP"},
+            publish_context={"transport": "TCP", "hostnqn": publication},
             volume_context=context or {},
         )
 

@@ -181,7 +181,7 @@ async def test_one_target_only_for_a_single_writer(rig):
 async def test_the_second_call_at_a_time_is_sent_away(rig):
     first = asyncio.create_task(rig.stage())
     await asyncio.sleep(0)
-    with pytest.raises(BusyError, match=str(VOLUME)):
+    with pytest.raises(BusyError, match=str(VOLUME.uuid)):
         await rig.unstage()
     await first
     await rig.unstage()
@@ -228,6 +228,7 @@ async def test_kubelets_folder_is_a_bind_mount_of_a_shared_one(rig):
 async def test_node_info_comes_from_the_dpu(rig):
     info = await rig.servicer.NodeGetInfo(csi_pb2.NodeGetInfoRequest(), None)
     assert info.node_id == f"node-a/{rig.dpu.dpu_uuid}" and info.max_volumes_per_node == 32
+    assert dict(info.accessible_topology.segments) == {"csi.dpucsi.io/role": "host"}
 
 
 async def test_the_record_is_readable_json(rig):

@@ -30,7 +30,7 @@ def grpc_server(tmp_path_factory):
     def services():
         nobody = channel(Endpoint(path=root / "nobody.sock"))
         volumes = Volumes(Records.open(root / "node.db"), "boot")
-        site = Site(Sysfs(tree.sys), tree.dev, Dpu(nobody, "boot"), volumes, 1.0)
+        site = Site(Sysfs(tree.sys), tree.dev, Dpu(lambda: nobody, "boot"), volumes, 1.0)
         return [
             Service("csi.v1.Identity", csi_pb2_grpc.add_IdentityServicer_to_server, IdentityServicer()),
             Service(

@@ -1,5 +1,7 @@
 """What kinds decide without I/O: compared with what SPDK shows, as tables."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from dpucsi.api.opi.storage.v1 import backend_nvme_pb2 as remote_pb
@@ -126,3 +128,23 @@ def test_path_of_another_attachment(other: RemoteController) -> None:
     with pytest.raises(FailedPreconditionError, match="nqn"):
         paths.is_so(PATH, other)
     assert paths.is_gone(PATH, other), "it is not ours to detach"
+
+
+class Beside:
+    """The objects that depend on one remote controller."""
+
+    def __init__(self, **deleting: bool) -> None:
+        self._deleting = {f"nvmeSubsystems/s/nvmeNamespaces/{name}": value for name, value in deleting.items()}
+
+    def dependents(self, name: str) -> list[str]:
+        return [f"{name}/nvmePaths/p", *self._deleting]
+
+    def get(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(deleting=self._deleting[name])
+
+
+def test_the_last_path_stays_under_a_namespace_unless_that_is_going_too() -> None:
+    last = "nvmeRemoteControllers/c/nvmePaths/p"
+    assert paths.blockers(last, Beside(n1=False, n2=True)) == ["nvmeSubsystems/s/nvmeNamespaces/n1"]  # type: ignore[arg-type]
+    assert paths.blockers(last, Beside(n2=True)) == []  # type: ignore[arg-type]
+    assert paths.blockers("nvmeRemoteControllers/c/nvmePaths/q", Beside(n1=False)) == []  # type: ignore[arg-type]

@@ -122,10 +122,10 @@ def test_info_counts_slots(grpc_stub) -> None:
         assert list(info.transports) == ["TCP"]
         return info.max_attachments, info.free_attachments, info.free_exclusive
 
-    assert counted() == (5, 5, 1)
+    assert counted() == (4, 5, 1)
     grpc_stub.Attach(request(1))
     assert grpc_stub.Attach(request(2, pb.PLACEMENT_EXCLUSIVE)).disk.function == str(EXCLUSIVE)
-    assert counted() == (5, 3, 0)
+    assert counted() == (4, 3, 0)
 
 
 def spec_with(**fields) -> pb.AttachRequest:
