@@ -19,6 +19,7 @@ BACKEND_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 _VOLUME_NQN = f"{NQN_ROOT}:vol:"
 _DPU_NQN = f"{NQN_ROOT}:dpu:"
+_LVOL = "csi-"
 _SERIAL_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _NQN = re.compile(r"nqn\.\d{4}-(0[1-9]|1[0-2])\.[A-Za-z0-9][^\s:]*(:\S+)?")
 _GENERATION = re.compile(r"[0-9a-f]{8}")
@@ -100,7 +101,12 @@ def serial(uuid: UUID) -> str:
 
 def lvol_name(uuid: UUID) -> str:
     """The volume in its lvol store; well below SPDK's 63 characters."""
-    return f"csi-{uuid}"
+    return f"{_LVOL}{uuid}"
+
+
+def uuid_of_lvol(name: str) -> UUID | None:
+    """The volume behind one of our lvols; None for an lvol that is not ours."""
+    return _canonical_uuid(name.removeprefix(_LVOL)) if name.startswith(_LVOL) else None
 
 
 def new_generation() -> str:

@@ -1,6 +1,7 @@
 """Who may have a volume: the access modes on offer, and the decision at ControllerPublishVolume. No I/O."""
 
 from collections.abc import Callable
+from uuid import UUID
 
 from dpucsi import naming
 from dpucsi.api.csi.v1 import csi_pb2
@@ -50,7 +51,21 @@ def kind_of(access: Access) -> str:
     return "block" if access.block else "mount"
 
 
-def choose_hostnqn(volume_id: naming.VolumeId, volume: Volume, node: naming.NodeId, access: Access) -> str:
+NodeOf = Callable[[UUID], str]  # the name of the node that has this DPU; "": nobody knows
+
+
+def unknown_node(_: UUID) -> str:
+    """The answer without Kubernetes."""
+    return ""
+
+
+def choose_hostnqn(
+    volume_id: naming.VolumeId,
+    volume: Volume,
+    node: naming.NodeId,
+    access: Access,
+    node_of: NodeOf = unknown_node,
+) -> str:
     """The host NQN for this node: the one that it has, or one of a new generation.
 
     Raises FailedPreconditionError where the volume is published to as many nodes as it may be, UnavailableError where
@@ -58,15 +73,16 @@ def choose_hostnqn(volume_id: naming.VolumeId, volume: Volume, node: naming.Node
     """
     if volume.leaving:
         raise UnavailableError(
-            f"volume {volume_id}: {_named(volume.leaving)} may not connect any more but is not cut off yet; try again"
+            f"volume {volume_id}: {_named(volume.leaving, node_of)} may not connect any more but is not cut off yet; "
+            "try again"
         )
     mine = [nqn for nqn in volume.hosts if naming.dpu_of_hostnqn(nqn) == node.dpu]
     others = [nqn for nqn in volume.hosts if nqn not in mine]
     allowed = NODES_MAX if access.multi_node else 1
     if len(others) >= allowed:
         raise FailedPreconditionError(
-            f"volume {volume_id} is published to {_named(others)}; as {access} it can be on {allowed} node(s) at the "
-            f"same time, so not on {node} too; unpublish it there first"
+            f"volume {volume_id} is published to {_named(others, node_of)}; as {access} it can be on {allowed} node(s) "
+            f"at the same time, so not on {node} too; unpublish it there first"
         )
     return mine[0] if mine else naming.hostnqn(node.dpu, naming.new_generation())
 
@@ -76,6 +92,13 @@ def is_of_dpu(node: naming.NodeId | None) -> Callable[[str], bool]:
     return lambda nqn: node is None or naming.dpu_of_hostnqn(nqn) == node.dpu
 
 
-def _named(hosts: "list[str] | tuple[str, ...]") -> str:
-    dpus = (naming.dpu_of_hostnqn(nqn) for nqn in hosts)
-    return ", ".join(f"DPU {dpu}" if dpu else f"host {nqn}" for dpu, nqn in zip(dpus, hosts, strict=True))
+def _named(hosts: "list[str] | tuple[str, ...]", node_of: NodeOf) -> str:
+    return ", ".join(_name(nqn, node_of) for nqn in hosts)
+
+
+def _name(nqn: str, node_of: NodeOf) -> str:
+    dpu = naming.dpu_of_hostnqn(nqn)
+    if dpu is None:
+        return f"host {nqn}"
+    node = node_of(dpu)
+    return f"node {node} (DPU {dpu})" if node else f"DPU {dpu}"

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from csi_controller.access import check_made_for, check_offered, choose_hostnqn, is_of_dpu
+from csi_controller.access import NodeOf, check_made_for, check_offered, choose_hostnqn, is_of_dpu, unknown_node
+from csi_controller.capacity import capacity_response, parse_capacity
 from csi_controller.create import parse_create
 from csi_controller.parameters import parse_context, parse_parameters
 from csi_controller.requests import find_backend, node_id_of, parse_volume_id, refuse_secrets, required
@@ -18,22 +19,34 @@ from dpucsi import naming
 from dpucsi.aio import Operations
 from dpucsi.api.csi.v1 import csi_pb2, csi_pb2_grpc
 from dpucsi.backends import SizeRange, StorageBackend, Volume
-from dpucsi.csi import publish_context
+from dpucsi.csi import publish_context, topology
 from dpucsi.csi.capabilities import Access, parse_capabilities, parse_capability
 from dpucsi.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from dpucsi.observe import bound
 
 _RPC = csi_pb2.ControllerServiceCapability.RPC
-CAPABILITIES = (_RPC.CREATE_DELETE_VOLUME, _RPC.PUBLISH_UNPUBLISH_VOLUME, _RPC.SINGLE_NODE_MULTI_WRITER)
+CAPABILITIES = (
+    _RPC.CREATE_DELETE_VOLUME,
+    _RPC.PUBLISH_UNPUBLISH_VOLUME,
+    _RPC.SINGLE_NODE_MULTI_WRITER,
+    _RPC.GET_CAPACITY,
+)
 
 
 class ControllerServicer(csi_pb2_grpc.ControllerServicer):
-    """Volumes of one cluster on the storage `backends`, by the name of their table."""
+    """Volumes of one cluster on the storage `backends`, by the name of their table. `node_of` serves messages."""
 
-    def __init__(self, cluster_id: UUID, backends: Mapping[str, StorageBackend], operations: Operations) -> None:
+    def __init__(
+        self,
+        cluster_id: UUID,
+        backends: Mapping[str, StorageBackend],
+        operations: Operations,
+        node_of: NodeOf = unknown_node,
+    ) -> None:
         self._cluster_id = cluster_id
         self._backends = backends
         self._operations = operations
+        self._node_of = node_of
 
     async def ControllerGetCapabilities(  # noqa: N802  # the wire's name
         self, request: csi_pb2.ControllerGetCapabilitiesRequest, context: Any
@@ -61,6 +74,7 @@ class ControllerServicer(csi_pb2_grpc.ControllerServicer):
                 volume_id=str(volume_id),
                 capacity_bytes=volume.size_bytes,
                 volume_context=wanted.volume_context,
+                accessible_topology=[topology.of_hosts()],
             )
         )
 
@@ -75,6 +89,14 @@ class ControllerServicer(csi_pb2_grpc.ControllerServicer):
             await self._operations.run(str(volume_id), "DeleteVolume", lambda: backend.delete(volume_id.uuid))
         return csi_pb2.DeleteVolumeResponse()
 
+    async def GetCapacity(  # noqa: N802
+        self, request: csi_pb2.GetCapacityRequest, context: Any
+    ) -> csi_pb2.GetCapacityResponse:
+        """Room for volumes with the parameters."""
+        wanted = parse_capacity(request, self._backends)
+        found = await self._backends[wanted.parameters.backend].capacity(wanted.parameters.rest)
+        return capacity_response(found, wanted.minimum_bytes)
+
     async def ControllerPublishVolume(  # noqa: N802
         self, request: csi_pb2.ControllerPublishVolumeRequest, context: Any
     ) -> csi_pb2.ControllerPublishVolumeResponse:
@@ -84,7 +106,7 @@ class ControllerServicer(csi_pb2_grpc.ControllerServicer):
         node = node_id_of(request.node_id)
 
         def choose(volume: Volume) -> str:
-            return choose_hostnqn(volume_id, volume, node, access)
+            return choose_hostnqn(volume_id, volume, node, access, self._node_of)
 
         backend = find_backend(self._backends, volume_id)
         spec = await self._operations.run(

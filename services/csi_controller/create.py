@@ -9,6 +9,7 @@ from csi_controller.requests import refuse_secrets, required
 from dpucsi.api.csi.v1 import csi_pb2
 from dpucsi.backends import SizeRange, StorageBackend
 from dpucsi.csi.capabilities import parse_capabilities
+from dpucsi.csi.topology import check_reachable
 from dpucsi.errors import InvalidArgumentError, OutOfRangeError
 
 NAME_MAX = 128  # bytes; CSI spec, "Size Limits" for a string
@@ -26,7 +27,7 @@ class CreateRequest:
 
 
 def parse_create(request: csi_pb2.CreateVolumeRequest, backends: Mapping[str, StorageBackend]) -> CreateRequest:
-    """Raises InvalidArgumentError, or OutOfRangeError for a size."""
+    """Raises InvalidArgumentError, OutOfRangeError for a size, ResourceExhaustedError for a topology."""
     refuse_secrets(request.secrets)
     _check_name(request.name)
     required("volume_capabilities", request.volume_capabilities)
@@ -36,6 +37,7 @@ def parse_create(request: csi_pb2.CreateVolumeRequest, backends: Mapping[str, St
     if len({access.block for access in accesses}) > 1:
         raise InvalidArgumentError("volume_capabilities ask for raw block and a file system at once; choose one")
     _refuse_unoffered(request)
+    check_reachable(request.accessibility_requirements)
     parameters = parse_parameters(request.parameters, backends)
     size = _size(request, minimum=XFS_MINIMUM if any(access.fs_type == "xfs" for access in accesses) else 0)
     context = make_context(parameters.placement, kind_of(accesses[0]))

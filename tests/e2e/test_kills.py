@@ -33,7 +33,7 @@ class Story:
         self.lab = lab
         self.orchestrator = orchestrator
         self.claim = Claim(name, size_bytes=300 << 20)
-        self.remembers = remembers
+        orchestrator.remembers = remembers
 
     async def forward(self, first: int = 0, last: int = 4) -> None:
         for _, act in self.orchestrator.forward(self.claim)[first:last]:
@@ -63,8 +63,8 @@ class Story:
     async def kill(self, victim: str) -> None:
         self.lab.processes[victim].kill()
         await self.lab.start(victim)
-        if victim == "storage" and self.remembers and self.claim.publish_context:
-            await self.orchestrator.restore_export(self.claim)
+        if victim == "storage":
+            await self.orchestrator.exports_back()
 
     async def kill_when(self, victim: str, event: str, step: Callable[[], Awaitable[object]]) -> None:
         """Runs `step` and kills `victim` as soon as a service has logged the call `event`, which must come."""

@@ -42,9 +42,6 @@ async def test_no_acknowledged_write_is_lost(lab: Lab, orchestrator: Orchestrato
         lab.processes[victim].kill()
         await asyncio.sleep(rng.uniform(0, 0.5))  # how long it is away is part of the case
         await lab.start(victim)
-        if victim == "storage":
-            for claim in claims:
-                await orchestrator.restore_export(claim)
         for ledger in ledgers:
             await ledger.progress(rng.randrange(1, 20), timeout_s=60)
     assert mount_ids(lab) == mounted, "something was mounted anew"

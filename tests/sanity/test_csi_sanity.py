@@ -42,7 +42,7 @@ async def test_csi_sanity() -> None:
         ran = re.search(r"Ran (\d+) of (\d+) Specs.*\n.*?(\d+) Passed \| (\d+) Failed.*?(\d+) Skipped", said)
         assert ran, said[-2000:]
         assert int(ran[4]) == 0
-        assert int(ran[3]) >= 40
+        assert int(ran[3]) >= 47
         await comes_to(lab, before)
     finally:
         lab.down()

@@ -65,6 +65,20 @@ class Volume:
                 )
 
 
+@dataclass(frozen=True)
+class Capacity:
+    """Room for volumes made with certain parameters, in bytes; None where the storage does not tell.
+
+    `available_bytes`: what is free in fact, whatever thin volumes were promised. `maximum_volume_bytes`: the largest
+    size that `create` would take now, which on thin storage may be more than that; `minimum_volume_bytes`: the smallest
+    volume that it makes.
+    """
+
+    available_bytes: int
+    maximum_volume_bytes: int | None = None
+    minimum_volume_bytes: int | None = None
+
+
 class StorageBackend(Protocol):
     """One configured instance; `[name]` in the file of --backends, and the prefix of its volume_ids."""
 
@@ -95,6 +109,10 @@ class StorageBackend(Protocol):
         """The volume as it is. Raises NotFoundError."""
         ...
 
+    async def capacity(self, parameters: Mapping[str, str]) -> Capacity:
+        """Room for volumes with these `parameters`. Raises InvalidArgumentError as `create` would for them."""
+        ...
+
     async def grant(self, uuid: UUID, choose: Callable[[Volume], str]) -> AttachSpec:
         """Lets one more host connect to the volume, and says how.
 
@@ -108,6 +126,21 @@ class StorageBackend(Protocol):
         """No host NQN for which `whose` says True may connect any more, **and none of them is connected**: the fence.
 
         Returns when the storage shows both, for a volume that does not exist too; raises TimedOutError otherwise.
+        """
+        ...
+
+    async def list_volumes(self) -> tuple[Volume, ...]:
+        """Every volume of ours on this storage, `leaving` left out. Raises UnavailableError rather than leave some out.
+
+        Costs what one look at everything costs, and is asked for every few minutes.
+        """
+        ...
+
+    async def new_instance(self, other_than: object = None) -> object:
+        """Returns as soon as the storage answers, and is one that may have forgotten exports since `other_than`.
+
+        `other_than` is what this returned before; None, so at the first time, is followed by an answer as soon as the
+        storage can be reached. Storage that keeps its exports for ever never answers a second time.
         """
         ...
 

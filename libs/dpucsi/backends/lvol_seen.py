@@ -70,10 +70,32 @@ async def look(client: SpdkClient, lvstore: str, uuid: UUID) -> Seen:
     return Seen(uuid, store, found, target, transports)
 
 
+async def look_at_all(client: SpdkClient, lvstore: str) -> tuple[Volume, ...]:
+    """Every volume in the store, with the hosts that may connect; raises as `look`."""
+    store, bdevs, subsystems = await asyncio.gather(
+        look_at_store(client, lvstore), bdev.bdev_get_bdevs(client), nvmf.nvmf_get_subsystems(client)
+    )
+    hosts = {subsystem.nqn: subsystem.hosts for subsystem in subsystems}
+    volumes = []
+    for found in bdevs:
+        uuid = _volume_in(store.name, found)
+        if uuid is not None:
+            volumes.append(replace(lvol_volume(uuid, found), hosts=hosts.get(naming.subnqn(uuid), ())))
+    return tuple(volumes)
+
+
+def _volume_in(lvstore: str, found: bdev.Bdev) -> UUID | None:
+    for alias in found.aliases:
+        store, _, name = alias.partition("/")
+        if store == lvstore and found.lvol is not None:
+            return naming.uuid_of_lvol(name)
+    return None
+
+
 async def look_at_lvol(client: SpdkClient, lvstore: str, uuid: UUID) -> tuple[lvol.Lvstore, bdev.Bdev | None]:
     """The store, and the volume's bdev in it; raises as `look`."""
     alias = f"{lvstore}/{naming.lvol_name(uuid)}"
-    return await asyncio.gather(_store(client, lvstore), bdev.find_bdev(client, alias))
+    return await asyncio.gather(look_at_store(client, lvstore), bdev.find_bdev(client, alias))
 
 
 async def look_at_target(client: SpdkClient, uuid: UUID) -> TargetSeen:
@@ -82,7 +104,8 @@ async def look_at_target(client: SpdkClient, uuid: UUID) -> TargetSeen:
     return TargetSeen(*await asyncio.gather(nvmf.find_subsystem(client, nqn), _sessions(client, nqn)))
 
 
-async def _store(client: SpdkClient, name: str) -> lvol.Lvstore:
+async def look_at_store(client: SpdkClient, name: str) -> lvol.Lvstore:
+    """The store alone; raises as `look`."""
     try:
         (store,) = await lvol.bdev_lvol_get_lvstores(client, lvs_name=name)
     except SpdkError as refused:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from dpucsi.backends.contract import SizeRange
+from dpucsi.backends.contract import Capacity, SizeRange
 from dpucsi.errors import InvalidArgumentError, OutOfRangeError, ResourceExhaustedError
 from dpucsi.spdk.lvol import Lvstore
 
@@ -30,9 +30,9 @@ def lvol_size(asked: SizeRange, store: Lvstore, *, thin: bool) -> int:
     """Bytes: whole clusters and whole MiB, as SPDK takes its sizes in MiB and rounds up to clusters.
 
     Raises OutOfRangeError where no such size lies in the range or in the store, ResourceExhaustedError for a thick
-    volume that does not fit now.
+    volume that does not fit now, and for a thin one in a store that is full: its first write would fail.
     """
-    step = math.lcm(store.cluster_size, MIB)
+    step = _step(store)
     least = _up(max(asked.required_bytes, MINIMUM_BYTES), step)
     if asked.required_bytes:
         size = least
@@ -47,14 +47,46 @@ def lvol_size(asked: SizeRange, store: Lvstore, *, thin: bool) -> int:
         )
     if size > store.size_bytes:
         raise OutOfRangeError(
-            f"{size} bytes are more than lvol store {store.name} could ever hold ({store.size_bytes}); ask for less"
+            f"a volume of {shown(size)} is larger than the whole lvol store {store.name}, which has "
+            f"{shown(store.size_bytes)}; ask for less, or take another storage backend"
         )
-    if not thin and size > store.free_bytes:
-        raise ResourceExhaustedError(
-            f"{size} bytes are more than the {store.free_bytes} bytes that are free in lvol store {store.name}; "
-            "free some, or take thin volumes"
-        )
+    if size > (_room(store) if thin else store.free_bytes):
+        raise no_room(size, store, thin=thin)
     return size
+
+
+def lvol_capacity(store: Lvstore, *, thin: bool) -> Capacity:
+    """What `lvol_size` would say yes to. A thin volume takes space when it is written, so it may be promised more."""
+    step = _step(store)
+    largest = (_room(store) if thin else store.free_bytes) // step * step
+    least = _up(MINIMUM_BYTES, step)
+    return Capacity(store.free_bytes, largest if largest >= least else None, least)
+
+
+def no_room(size: int, store: Lvstore, *, thin: bool) -> ResourceExhaustedError:
+    """What is said about `size` bytes that do not fit now."""
+    advice = "free some, or give the store a larger disk" if thin else "free some, or take thin volumes"
+    return ResourceExhaustedError(
+        f"a volume of {shown(size)} does not fit into lvol store {store.name}: {shown(store.free_bytes)} of its "
+        f"{shown(store.size_bytes)} are free; {advice}"
+    )
+
+
+def shown(size: int) -> str:
+    """A size for people, and exactly: "1.5 GiB (1610612736 bytes)"."""
+    for unit, name in ((1 << 50, "PiB"), (1 << 40, "TiB"), (1 << 30, "GiB"), (MIB, "MiB")):
+        if size >= unit:
+            return f"{size / unit:.4g} {name} ({size} bytes)"
+    return f"{size} bytes"
+
+
+def _room(store: Lvstore) -> int:
+    """The most that a thin volume may promise: the whole store, as long as there is anything to write to."""
+    return store.size_bytes if store.free_clusters else 0
+
+
+def _step(store: Lvstore) -> int:
+    return math.lcm(store.cluster_size, MIB)
 
 
 def _up(size: int, step: int) -> int:

@@ -4,7 +4,7 @@ One SPDK process has both. It forgets its targets when it is restarted and keeps
 back whole, so nothing else has to. The allow-list is part of what is forgotten, and with it the generation of every
 attachment (design section 2): publishing again after a restart makes a new one, under which the DPU has to attach anew.
 To keep the old one, somebody has to remember it who outlives SPDK; the controller must not, as a second replica would
-not know. (Kubernetes' VolumeAttachments do remember.)
+not know. Kubernetes' VolumeAttachments do remember: csi-controller --kubernetes grants again what they say.
 
 Costs, in rounds of SPDK's look at its socket: create, delete, grant and the last revoke take two, one to read and one
 to act; a revoke that leaves other hosts alone takes one more, to see that the sessions are gone.
@@ -17,14 +17,14 @@ from uuid import UUID
 
 from dpucsi import naming
 from dpucsi.aio import wait_until
-from dpucsi.backends.contract import SizeRange, Volume
-from dpucsi.backends.lvol_seen import look, look_at_lvol, look_at_target, lvol_volume
+from dpucsi.backends.contract import Capacity, SizeRange, Volume
+from dpucsi.backends.lvol_seen import look, look_at_all, look_at_lvol, look_at_store, look_at_target, lvol_volume
 from dpucsi.backends.lvol_settings import Settings
-from dpucsi.backends.lvol_size import MIB, PARAMETERS, is_thin, lvol_size
+from dpucsi.backends.lvol_size import MIB, PARAMETERS, is_thin, lvol_capacity, lvol_size, no_room
 from dpucsi.backends.spdk_export import Export, Gap
 from dpucsi.errors import FailedPreconditionError, ResourceExhaustedError, UnavailableError
 from dpucsi.model import AttachSpec
-from dpucsi.spdk import SpdkClient, SpdkError, TlsFiles, lvol, nvmf
+from dpucsi.spdk import Instance, SpdkClient, SpdkError, TlsFiles, lvol, nvmf
 
 ATTEMPTS = 3  # read, act, and read again where an act was refused: somebody else may have been at it
 FENCE_S = 30.0  # a healthy target cuts a host off within 1 s; one whose disk hangs has its I/O to wait for
@@ -82,6 +82,19 @@ class SpdkLvolBackend:
     async def get(self, uuid: UUID) -> Volume:
         """One round."""
         return (await look(self.client, self._settings.lvstore, uuid)).volume
+
+    async def capacity(self, parameters: Mapping[str, str]) -> Capacity:
+        """One round."""
+        thin = is_thin(parameters)
+        return lvol_capacity(await look_at_store(self.client, self._settings.lvstore), thin=thin)
+
+    async def list_volumes(self) -> tuple[Volume, ...]:
+        """One round, whose answers have 1.5 MB per 1,000 volumes."""
+        return await look_at_all(self.client, self._settings.lvstore)
+
+    async def new_instance(self, other_than: object = None) -> object:
+        """A new SPDK process: it forgets its targets and keeps its lvols."""
+        return await self.client.new_instance(other_than if isinstance(other_than, Instance) else None)
 
     async def delete(self, uuid: UUID) -> None:
         """SPDK itself would delete an lvol under a connected host without a word, so it is on us to look."""
@@ -184,10 +197,7 @@ def _not_created(
     uuid: UUID, size_bytes: int, store: lvol.Lvstore, refused: SpdkError, *, thin: bool
 ) -> ResourceExhaustedError | UnavailableError:
     if not thin and store.free_bytes < size_bytes:
-        return ResourceExhaustedError(
-            f"volume {uuid}: {size_bytes} bytes do not fit into the {store.free_bytes} bytes that are free in "
-            f"lvol store {store.name}; free some, or take thin volumes"
-        )
+        return no_room(size_bytes, store, thin=thin)
     return UnavailableError(
         f"volume {uuid} with {size_bytes} bytes could not be made: {refused}; the log of that SPDK says why"
     )

@@ -13,7 +13,10 @@ DISTRIBUTION = "dpu-csi"
 
 # What the plugin offers as a whole. Every instance answers the same, whichever RPCs it serves itself
 # (CSI spec, GetPluginCapabilities).
-PLUGIN_SERVICES = (csi_pb2.PluginCapability.Service.CONTROLLER_SERVICE,)
+PLUGIN_SERVICES = (
+    csi_pb2.PluginCapability.Service.CONTROLLER_SERVICE,
+    csi_pb2.PluginCapability.Service.VOLUME_ACCESSIBILITY_CONSTRAINTS,
+)
 
 # CSI spec, GetPluginInfoResponse.name: a domain name of at most 63 characters.
 _NAME = re.compile(r"[A-Za-z]([-A-Za-z0-9.]{0,61}[A-Za-z0-9])?")

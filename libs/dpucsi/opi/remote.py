@@ -57,8 +57,13 @@ async def remote_controller_name(opi: OpiClient, uuid: UUID) -> str:
 
 async def disconnect(opi: OpiClient, spec: AttachSpec) -> None:
     """Takes away every path of a volume, then its remote controller."""
-    await asyncio.gather(*(remove_path(opi, spec.uuid, path) for path in spec.paths))
+    await remove_paths(opi, spec)
     await remove_remote_controller(opi, spec.uuid)
+
+
+async def remove_paths(opi: OpiClient, spec: AttachSpec) -> None:
+    """Disconnects a volume."""
+    await asyncio.gather(*(remove_path(opi, spec.uuid, path) for path in spec.paths))
 
 
 async def remote_controller_exists(opi: OpiClient, uuid: UUID) -> bool:

@@ -146,6 +146,26 @@ class BackendConformance:
         await storage_backend.delete(uuid)
         await storage_backend.create(uuid, SIZE, {})  # the name is free again
 
+    # capacity
+
+    async def test_capacity_is_what_create_takes(self, storage_backend: StorageBackend) -> None:
+        room = await storage_backend.capacity({})
+        assert room.available_bytes > 0
+        if room.minimum_volume_bytes is not None:
+            await storage_backend.create(uuid4(), SizeRange(0, room.minimum_volume_bytes), {})
+            with pytest.raises(OutOfRangeError):
+                await storage_backend.create(uuid4(), SizeRange(0, room.minimum_volume_bytes - 1), {})
+        if room.maximum_volume_bytes is not None:
+            uuid = uuid4()
+            await storage_backend.create(uuid, SizeRange(room.maximum_volume_bytes), {})
+            await storage_backend.delete(uuid)
+            with pytest.raises((OutOfRangeError, ResourceExhaustedError)):
+                await storage_backend.create(uuid, SizeRange(room.maximum_volume_bytes + 1), {})
+
+    async def test_capacity_refuses_an_unknown_parameter_by_name(self, storage_backend: StorageBackend) -> None:
+        with pytest.raises(InvalidArgumentError, match="no-such-parameter"):
+            await storage_backend.capacity({"no-such-parameter": "1"})
+
     # grant, revoke
 
     async def test_grant_says_how_to_connect(self, storage_backend: StorageBackend) -> None:
@@ -210,6 +230,36 @@ class BackendConformance:
         await storage_backend.delete(uuid)
         with pytest.raises(NotFoundError):
             await storage_backend.get(uuid)
+
+    # list_volumes, new_instance
+
+    async def test_the_list_shows_every_volume_and_who_may_connect(self, storage_backend: StorageBackend) -> None:
+        plain, granted, host = await made(storage_backend), await made(storage_backend), Host()
+        spec = await storage_backend.grant(granted, host.choose)
+        listed = {volume.uuid: volume for volume in await storage_backend.list_volumes()}
+        assert listed[plain] == await storage_backend.get(plain)
+        assert listed[granted].hosts == (spec.hostnqn,)
+        await storage_backend.revoke(granted, host.owns)
+        await storage_backend.delete(plain)
+        listed = {volume.uuid: volume for volume in await storage_backend.list_volumes()}
+        assert plain not in listed
+        assert listed[granted].hosts == ()
+
+    async def test_the_first_instance_is_there_at_once_and_the_same_one_is_not_told_again(
+        self, storage_backend: StorageBackend
+    ) -> None:
+        instance = await asyncio.wait_for(storage_backend.new_instance(), 10)
+        assert await asyncio.wait_for(storage_backend.new_instance(), 10) == instance
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(storage_backend.new_instance(instance), 0.1)
+
+    async def test_a_recorded_host_nqn_is_granted_again_as_it_was(self, storage_backend: StorageBackend) -> None:
+        """As csi-controller brings an export back: the export is whole, whoever else was there."""
+        uuid, host = await made(storage_backend), Host()
+        recorded = await storage_backend.grant(uuid, host.choose)
+        await storage_backend.revoke(uuid, host.owns)
+        assert await storage_backend.grant(uuid, lambda _: recorded.hostnqn) == recorded
+        assert (await storage_backend.get(uuid)).hosts == (recorded.hostnqn,)
 
     # the fence
 

@@ -8,7 +8,7 @@ from typing import Self
 from uuid import UUID
 
 from dpucsi import naming
-from dpucsi.backends import SizeRange, Volume
+from dpucsi.backends import Capacity, SizeRange, Volume
 from dpucsi.errors import (
     DpucsiError,
     FailedPreconditionError,
@@ -36,6 +36,8 @@ class FakeBackend:
         self.gate = asyncio.Event()
         self.gate.set()
         self.waiting = asyncio.Event()  # set once something waits at the gate
+        self._instance = 1
+        self._restarted = asyncio.Event()
 
     @classmethod
     def configure(cls, name: str, table: Mapping[str, object]) -> Self:
@@ -49,9 +51,7 @@ class FakeBackend:
 
     async def create(self, uuid: UUID, size: SizeRange, parameters: Mapping[str, str]) -> Volume:
         await self._enter()
-        unknown = sorted(parameters.keys() - self.parameters.keys())
-        if unknown:
-            raise InvalidArgumentError(f"parameter {unknown[0]!r} is unknown")
+        self._check_known(parameters)
         made_with = {"thin": "true", **parameters}
         if uuid in self.volumes:
             self.volumes[uuid].check_same(size, made_with)
@@ -72,6 +72,11 @@ class FakeBackend:
         await self._enter()
         return self._existing(uuid)
 
+    async def capacity(self, parameters: Mapping[str, str]) -> Capacity:
+        await self._enter()
+        self._check_known(parameters)
+        return Capacity(CAPACITY - sum(volume.size_bytes for volume in self.volumes.values()), CAPACITY, MIB)
+
     async def grant(self, uuid: UUID, choose: Callable[[Volume], str]) -> AttachSpec:
         await self._enter()
         volume = self._existing(uuid)
@@ -85,6 +90,23 @@ class FakeBackend:
         if uuid in self.volumes:
             volume = self.volumes[uuid]
             self.volumes[uuid] = replace(volume, hosts=tuple(nqn for nqn in volume.hosts if not whose(nqn)))
+
+    async def list_volumes(self) -> tuple[Volume, ...]:
+        await self._enter()
+        return tuple(self.volumes.values())
+
+    async def new_instance(self, other_than: object = None) -> object:
+        while self._instance == other_than:
+            await self._restarted.wait()
+        return self._instance
+
+    def restart(self) -> None:
+        """Forgets every export, as SPDK does."""
+        self.volumes = {uuid: replace(volume, hosts=()) for uuid, volume in self.volumes.items()}
+        self.sessions.clear()
+        self._instance += 1
+        self._restarted.set()
+        self._restarted = asyncio.Event()
 
     async def connect(self, spec: AttachSpec) -> None:
         """As an initiator."""
@@ -102,6 +124,11 @@ class FakeBackend:
         await self.gate.wait()
         if self.trouble is not None:
             raise self.trouble
+
+    def _check_known(self, parameters: Mapping[str, str]) -> None:
+        unknown = sorted(parameters.keys() - self.parameters.keys())
+        if unknown:
+            raise InvalidArgumentError(f"parameter {unknown[0]!r} is unknown")
 
     def _existing(self, uuid: UUID) -> Volume:
         if uuid not in self.volumes:

@@ -30,6 +30,7 @@ class Plugged:
     loop: str
     placement: "attacher_pb2.Placement.ValueType"
     boot_id: str
+    hostnqn: str
 
 
 @dataclass
@@ -71,11 +72,15 @@ class FakeDpu(node_pb2_grpc.NodeServiceServicer):
         self.on_call("Attach")
         if not request.boot_id or not request.publish_context:
             raise InvalidArgumentError("boot_id and publish_context are required")
-        plugged = self.attached.get(request.volume_id)
+        plugged = self._of(request.volume_id)
         if plugged is not None and not plugged.loop:
             raise FailedPreconditionError(f"the former slot of {request.volume_id} awaits Release")
+        hostnqn = request.publish_context.get("hostnqn", "")
+        if plugged is not None and plugged.hostnqn != hostnqn:
+            raise FailedPreconditionError(f"{request.volume_id} is attached as {plugged.hostnqn}, wanted {hostnqn}")
         if plugged is None:
             plugged = await self._plug(VolumeId.parse(request.volume_id), request)
+        plugged.boot_id = request.boot_id
         answer = node_pb2.AttachResponse(disk=plugged.disk)
         self.promise(answer.disk)
         return answer
@@ -83,7 +88,7 @@ class FakeDpu(node_pb2_grpc.NodeServiceServicer):
     async def Detach(self, request: node_pb2.DetachRequest, context: Any) -> node_pb2.DetachResponse:  # noqa: N802
         """Unplugs it."""
         self.on_call("Detach")
-        plugged = self.attached.get(request.volume_id)
+        plugged = self._of(request.volume_id)
         if plugged is None:
             return node_pb2.DetachResponse()
         if plugged.loop:
@@ -96,11 +101,11 @@ class FakeDpu(node_pb2_grpc.NodeServiceServicer):
     async def Release(self, request: node_pb2.ReleaseRequest, context: Any) -> node_pb2.ReleaseResponse:  # noqa: N802
         """Forgets it; refused while the Host can still see the disk, which the real DPU could only believe."""
         self.on_call("Release")
-        plugged = self.attached.get(request.volume_id)
+        plugged = self._of(request.volume_id)
         if plugged is not None:
             if plugged.loop or (self.tree.sys / "block" / plugged.name).exists():
                 raise FailedPreconditionError(f"{request.volume_id} is not gone from the Host")
-            del self.attached[request.volume_id]
+            self.attached = {key: other for key, other in self.attached.items() if other is not plugged}
         return node_pb2.ReleaseResponse()
 
     async def ListAttachments(  # noqa: N802
@@ -111,7 +116,7 @@ class FakeDpu(node_pb2_grpc.NodeServiceServicer):
         return node_pb2.ListAttachmentsResponse(
             attachments=[
                 attacher_pb2.Attachment(
-                    spec=attacher_pb2.AttachSpec(uuid=plugged.disk.uuid),
+                    spec=attacher_pb2.AttachSpec(uuid=plugged.disk.uuid, hostnqn=plugged.hostnqn),
                     state=attacher_pb2.ATTACHMENT_STATE_ATTACHED
                     if plugged.loop
                     else attacher_pb2.ATTACHMENT_STATE_UNCONFIRMED,
@@ -119,10 +124,15 @@ class FakeDpu(node_pb2_grpc.NodeServiceServicer):
                     placement=plugged.placement,
                     boot_id=plugged.boot_id,
                 )
-                for volume_id, plugged in self.attached.items()
-                if request.volume_id in ("", volume_id)
+                for plugged in self.attached.values()
+                if not request.volume_id or plugged is self._of(request.volume_id)
             ]
         )
+
+    def _of(self, volume_id: str) -> Plugged | None:
+        """By the uuid alone, as the real DPU does."""
+        uuid = str(VolumeId.parse(volume_id).uuid)
+        return next((plugged for plugged in self.attached.values() if plugged.disk.uuid == uuid), None)
 
     def pull(self, plugged: Plugged) -> None:
         """The disk vanishes from the Host's tree."""
@@ -147,7 +157,9 @@ class FakeDpu(node_pb2_grpc.NodeServiceServicer):
         disk = attacher_pb2.Disk(
             uuid=str(volume_id.uuid), nguid=volume_id.uuid.hex, nsid=nsid, size_bytes=size, pci_address=ADDRESS
         )
-        plugged = Plugged(disk, name, loop, request.placement, request.boot_id)
+        plugged = Plugged(
+            disk, name, loop, request.placement, request.boot_id, request.publish_context.get("hostnqn", "")
+        )
         self.attached[request.volume_id] = plugged
         if self.plug:
             number = os.stat(loop).st_rdev  # noqa: PTH116  # a device node of devtmpfs

@@ -66,7 +66,7 @@ class FaultsStory:
 
     async def _start_storage(self) -> str:
         await self._lab.start("storage")
-        await self._orchestrator.restore_export(self._claim)
+        await self._orchestrator.exports_back()
         return "back, its export made again under the same host NQN, as VolumeAttachments remember it"
 
     async def _cut_path(self) -> str:

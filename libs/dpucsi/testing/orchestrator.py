@@ -4,21 +4,21 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from dpucsi import naming
+from dpucsi.aio import wait_until
 from dpucsi.api.csi.v1 import csi_pb2, csi_pb2_grpc
-from dpucsi.backends.spdk_export import Export
+from dpucsi.backends import load_backends
 from dpucsi.csi.publish_context import decode
 from dpucsi.errors import DpucsiError, TimedOutError
+from dpucsi.model import AttachSpec
 from dpucsi.rpc import call
 from dpucsi.rpc.context import REQUEST_ID, adopt_request_id
-from dpucsi.spdk import nvmf
-from dpucsi.spdk.bdev import bdev_get_bdevs
-from dpucsi.testing.lab import LVSTORE, Lab
+from dpucsi.testing.lab import BACKEND, Lab
 
 ResultT = TypeVar("ResultT")
 CALL_S = 20.0
@@ -54,7 +54,10 @@ class Claim:
 
 
 class Orchestrator:
-    """Calls of one lab. `patience_s` bounds how long a step is tried again while its errors say that trying helps."""
+    """Calls of one lab. `patience_s` bounds how long a step is tried again while its errors say that trying helps.
+
+    As long as it `remembers`, exports that the storage node forgot come back as they do in a cluster.
+    """
 
     def __init__(self, lab: Lab, patience_s: float = 60.0) -> None:
         self._lab = lab
@@ -63,9 +66,17 @@ class Orchestrator:
         self.controller = csi_pb2_grpc.ControllerStub(self._channels[0])
         self.node = csi_pb2_grpc.NodeStub(self._channels[1])
         self.node_id = ""
+        self.remembers = True
+        self._storage = load_backends(lab.root / "backends.toml")[BACKEND]
+        self._recorded: dict[str, AttachSpec] = {}  # by volume_id, what VolumeAttachments record in a cluster
+        self._recording = asyncio.Lock()
+        self._keeper: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
         """Closes the channels."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+        await self._storage.close()
         for channel in self._channels:
             await channel.close()
 
@@ -120,6 +131,9 @@ class Orchestrator:
         )
         answer = await self._controller("ControllerPublishVolume", self.controller.ControllerPublishVolume, request)
         claim.publish_context = dict(answer.publish_context)
+        self._recorded[claim.volume_id] = decode(claim.publish_context)
+        if self._keeper is None:
+            self._keeper = asyncio.create_task(self._bring_back())
 
     async def stage(self, claim: Claim) -> None:
         """NodeStageVolume, with the staging folder made before as CSI asks of the CO."""
@@ -169,7 +183,9 @@ class Orchestrator:
     async def unpublish(self, claim: Claim) -> None:
         """ControllerUnpublishVolume."""
         request = csi_pb2.ControllerUnpublishVolumeRequest(volume_id=claim.volume_id, node_id=self.node_id)
-        await self._controller("ControllerUnpublishVolume", self.controller.ControllerUnpublishVolume, request)
+        async with self._recording:  # from here on nothing is brought back, as with a VolumeAttachment being deleted
+            self._recorded.pop(claim.volume_id, None)
+            await self._controller("ControllerUnpublishVolume", self.controller.ControllerUnpublishVolume, request)
         claim.publish_context = {}
 
     async def delete(self, claim: Claim) -> None:
@@ -177,20 +193,34 @@ class Orchestrator:
         request = csi_pb2.DeleteVolumeRequest(volume_id=claim.volume_id)
         await self._controller("DeleteVolume", self.controller.DeleteVolume, request)
 
-    async def restore_export(self, claim: Claim) -> None:
-        """Makes a volume's export again under the host NQN that it was published with.
+    async def exports_back(self) -> None:
+        """Returns when every volume that is published is exported as it was published."""
 
-        A storage node forgets its exports with its process. In a cluster csi-controller brings them back from the
-        publish_context that the VolumeAttachment recorded (design section 4), so the DPU reconnects by itself; here the
-        orchestrator is the one who remembers.
+        async def back() -> bool | None:
+            try:
+                hosts = {volume.uuid: volume.hosts for volume in await self._storage.list_volumes()}
+            except DpucsiError:
+                return None
+            recorded = self._recorded.values() if self.remembers else ()
+            return all(spec.hostnqn in hosts.get(spec.uuid, ()) for spec in recorded) or None
+
+        await wait_until(back, "the exports that were published", timeout_s=self._patience_s)
+
+    async def _bring_back(self) -> None:
+        """What csi-controller does with VolumeAttachments (csi_controller/restore.py), with the records of this one.
+
+        A storage node forgets its exports with its process. They are made again under the host NQN that they were
+        published with, so the DPU reconnects by itself.
         """
-        spec = decode(claim.publish_context)
-        async with self._lab.spdk("storage") as spdk:
-            if not await nvmf.nvmf_get_transports(spdk):
-                await nvmf.nvmf_create_transport(spdk, trtype=spec.paths[0].trtype)
-            (bdev,) = await bdev_get_bdevs(spdk, name=f"{LVSTORE}/{naming.lvol_name(spec.uuid)}")
-            export = Export(spec.uuid, bdev.name, spec.hostnqn, spec.paths)
-            await asyncio.gather(*export.calls(spdk, export.gap(await nvmf.find_subsystem(spdk, export.nqn))))
+        instance: object = None
+        while True:
+            instance = await self._storage.new_instance(instance)
+            async with self._recording:
+                for spec in self._recorded.values() if self.remembers else ():
+                    await self.step("an export brought back", partial(self._grant, spec))
+
+    async def _grant(self, spec: AttachSpec) -> None:
+        await self._storage.grant(spec.uuid, lambda _: spec.hostnqn)
 
     def forward(self, claim: Claim) -> list[tuple[str, Callable[[], Awaitable[object]]]]:
         """Everything from nothing to a usable path, in order, by CSI's names."""

@@ -10,7 +10,7 @@ import pytest
 from tests.contract.backends.spdk_processes import KINDS, LVSTORE, Initiators, Spdk, free_port
 
 from dpucsi import naming
-from dpucsi.aio import limit
+from dpucsi.aio import limit, wait_until
 from dpucsi.backends import SizeRange
 from dpucsi.backends.spdk_lvol import SpdkLvolBackend
 from dpucsi.errors import (
@@ -218,3 +218,28 @@ async def test_after_a_kill_publishing_again_brings_the_export_back(
     async with SpdkClient(initiator.spdks[0].rpc) as client:
         assert str(uuid) in {one.uuid for one in await bdev.bdev_get_bdevs(client)}
     assert new.size_bytes == 64 * MIB
+
+
+async def test_after_a_kill_the_recorded_host_nqn_is_let_in_again(
+    storage: Spdk, storage_backend: SpdkLvolBackend, initiator: Initiators
+) -> None:
+    """What csi-controller does with a VolumeAttachment: the DPU, which knows nothing of it, connects again."""
+    uuid = await made(storage_backend)
+    recorded = await storage_backend.grant(uuid, Host().choose)
+    await initiator.connect(recorded)
+    instance = await storage_backend.new_instance()
+    waiting = asyncio.create_task(storage_backend.new_instance(instance))
+    storage.process.kill()
+    await storage.start()
+    assert await asyncio.wait_for(waiting, 10) != instance
+    with pytest.raises(UnavailableError):
+        await storage_backend.list_volumes()  # rather than leave out what is not loaded yet
+    with pytest.raises(UnavailableError):
+        await storage_backend.grant(uuid, lambda _: recorded.hostnqn)
+    await storage.load_store()
+    assert await storage_backend.grant(uuid, lambda _: recorded.hostnqn) == recorded
+
+    async def connected() -> bool | None:
+        return await initiator.connected(recorded) or None
+
+    await wait_until(connected, "the DPU connects again", timeout_s=20)

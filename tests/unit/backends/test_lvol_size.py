@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpucsi.backends import SizeRange
-from dpucsi.backends.lvol_size import DEFAULT_BYTES, MIB, MINIMUM_BYTES, is_thin, lvol_size
+from dpucsi.backends import Capacity, SizeRange
+from dpucsi.backends.lvol_size import DEFAULT_BYTES, MIB, MINIMUM_BYTES, is_thin, lvol_capacity, lvol_size, shown
 from dpucsi.errors import InvalidArgumentError, OutOfRangeError, ResourceExhaustedError
 from dpucsi.spdk.lvol import Lvstore
 
@@ -55,6 +55,56 @@ def test_thick_volumes_need_free_clusters() -> None:
     assert lvol_size(SizeRange(64 * MIB), small, thin=True) == 64 * MIB
     with pytest.raises(ResourceExhaustedError, match=str(10 * MIB)):
         lvol_size(SizeRange(64 * MIB), small, thin=False)
+
+
+def test_a_full_store_takes_no_thin_volume_either() -> None:
+    with pytest.raises(ResourceExhaustedError, match="0 bytes of its 8 GiB"):
+        lvol_size(SizeRange(64 * MIB), store(free=0), thin=True)
+
+
+def test_a_size_beyond_the_store_is_said_for_people() -> None:
+    with pytest.raises(OutOfRangeError, match=r"volume of 1 TiB \(1099511627776 bytes\).*lvs0, which has 8 GiB"):
+        lvol_size(SizeRange(1 << 40), store(), thin=True)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 bytes"),
+        (MIB, "1 MiB (1048576 bytes)"),
+        (3 << 29, "1.5 GiB (1610612736 bytes)"),
+        (1 << 60, "1024 PiB (1152921504606846976 bytes)"),
+    ],
+)
+def test_shown(size: int, text: str) -> None:
+    assert shown(size) == text
+
+
+@pytest.mark.parametrize(
+    ("free", "cluster", "thin", "largest", "least"),
+    [
+        (8192, MIB, True, 8192, 4),
+        (10, MIB, True, 8192, 4),  # promised beyond what is free
+        (10, MIB, False, 10, 4),
+        (3, MIB, False, None, 4),  # not even the smallest
+        (0, MIB, True, None, 4),
+        (2, 8 * MIB, False, 16, 8),
+        (100, 64 * 1024, False, 6, 4),  # 6.25 MiB
+    ],
+)
+def test_capacity(free: int, cluster: int, thin: bool, largest: int | None, least: int) -> None:
+    room = lvol_capacity(store(8192 * MIB // cluster, free, cluster), thin=thin)
+    assert room == Capacity(free * cluster, None if largest is None else largest * MIB, least * MIB)
+
+
+@given(free=st.integers(0, 1 << 14), cluster=st.sampled_from([1 << 16, MIB, 4 * MIB]), thin=st.booleans())
+def test_capacity_is_what_is_taken(free: int, cluster: int, thin: bool) -> None:
+    room = lvol_capacity(store(1 << 14, free, cluster), thin=thin)
+    largest = room.maximum_volume_bytes
+    if largest is not None:
+        assert lvol_size(SizeRange(largest), store(1 << 14, free, cluster), thin=thin) == largest
+    with pytest.raises((OutOfRangeError, ResourceExhaustedError)):
+        lvol_size(SizeRange((largest or 0) + 1), store(1 << 14, free, cluster), thin=thin)
 
 
 @given(

@@ -11,7 +11,8 @@ async def test_info_and_capabilities():
     assert info.name == DRIVER_NAME and info.vendor_version
     answer = await servicer.GetPluginCapabilities(csi_pb2.GetPluginCapabilitiesRequest(), None)
     assert [entry.service.type for entry in answer.capabilities] == [
-        csi_pb2.PluginCapability.Service.CONTROLLER_SERVICE
+        csi_pb2.PluginCapability.Service.CONTROLLER_SERVICE,
+        csi_pb2.PluginCapability.Service.VOLUME_ACCESSIBILITY_CONSTRAINTS,
     ]
 
 

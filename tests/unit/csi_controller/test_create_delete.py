@@ -31,6 +31,18 @@ def test_create_derives_the_identity_from_cluster_and_name(grpc_stub: Any, pool:
     assert uuid in pool.volumes
 
 
+def test_create_says_that_hosts_can_use_it_and_nobody_else(grpc_stub: Any, pool: FakeBackend) -> None:
+    hosts = csi_pb2.Topology(segments={"csi.dpucsi.io/role": "host"})
+    for requisite in ([], [hosts], [csi_pb2.Topology(segments={"zone": "a"}), hosts]):
+        asked = csi_pb2.TopologyRequirement(requisite=requisite)
+        volume = grpc_stub.CreateVolume(create(accessibility_requirements=asked)).volume
+        assert list(volume.accessible_topology) == [hosts]
+    elsewhere = csi_pb2.TopologyRequirement(requisite=[csi_pb2.Topology(segments={"zone": "a"})])
+    code, words = refusal(grpc_stub.CreateVolume, create(accessibility_requirements=elsewhere))
+    assert code == "RESOURCE_EXHAUSTED"
+    assert "zone" in words and "csi.dpucsi.io/role=host" in words
+
+
 def test_create_again_is_the_same_volume(grpc_stub: Any, pool: FakeBackend) -> None:
     request = create()
     assert grpc_stub.CreateVolume(request) == grpc_stub.CreateVolume(request)
@@ -216,7 +228,6 @@ def test_a_bad_delete_is_refused(grpc_stub: Any, pool: FakeBackend, fields: dict
 def test_what_is_not_offered_is_unimplemented(grpc_stub: Any) -> None:
     calls: list[tuple[Any, Message]] = [
         (grpc_stub.ListVolumes, csi_pb2.ListVolumesRequest()),
-        (grpc_stub.GetCapacity, csi_pb2.GetCapacityRequest()),
         (grpc_stub.CreateSnapshot, csi_pb2.CreateSnapshotRequest()),
         (grpc_stub.ControllerExpandVolume, csi_pb2.ControllerExpandVolumeRequest()),
     ]
@@ -227,7 +238,7 @@ def test_what_is_not_offered_is_unimplemented(grpc_stub: Any) -> None:
 def test_capabilities_are_what_is_implemented(grpc_stub: Any) -> None:
     answer = grpc_stub.ControllerGetCapabilities(csi_pb2.ControllerGetCapabilitiesRequest())
     names = {csi_pb2.ControllerServiceCapability.RPC.Type.Name(one.rpc.type) for one in answer.capabilities}
-    assert names == {"CREATE_DELETE_VOLUME", "PUBLISH_UNPUBLISH_VOLUME", "SINGLE_NODE_MULTI_WRITER"}
+    assert names == {"CREATE_DELETE_VOLUME", "PUBLISH_UNPUBLISH_VOLUME", "SINGLE_NODE_MULTI_WRITER", "GET_CAPACITY"}
 
 
 def hold(grpc_server: AioServerThread, pool: FakeBackend) -> None:
