@@ -1,0 +1,1 @@
+"""A Kubernetes cluster on one machine, with the product deployed by its chart: `make kube`, tests/e2e/kube."""
