@@ -1,4 +1,5 @@
-# Two commands matter: `make quickstart` (one volume through its whole life) and `make test`.
+# Four commands matter: `make quickstart` (one volume through its whole life), `make kube` (a Kubernetes cluster with the
+# product in it, until `make kube-down`), `make test`, and `make lint`.
 VENV ?= .venv
 PYTHON ?= python3
 TOOLS_HOME ?= $(HOME)/.cache/dpucsi-tools
@@ -9,13 +10,36 @@ WORKERS ?= $(if $(SPDK_TGT),0,2)
 BIN = $(VENV)/bin
 export TOOLS_HOME
 
-.PHONY: quickstart test lint protos packages guest-packages csi-sanity clean
+.PHONY: quickstart kube kube-down kube-tools image test test-kube test-image lint protos packages guest-packages csi-sanity clean
 
 quickstart: packages $(VENV)/lab.stamp  ## ARGS=--keep leaves it running
 	$(BIN)/python deploy/dev/quickstart.py $(ARGS)
 
+kube: packages kube-tools $(VENV)/kube.stamp  ## as root; ARGS="--root /tmp/other" for a second one
+	$(BIN)/python deploy/dev/kube.py up $(ARGS)
+
+kube-down: $(VENV)/kube.stamp
+	$(BIN)/python deploy/dev/kube.py down $(ARGS)
+
+# Kubernetes, the CSI sidecars and the rest of the cluster, built once from Go modules and kept outside the checkout.
+kube-tools:
+	@tests/e2e/kube/tools/build
+
+# Without what needs a cluster or an image, which have targets of their own.
 test: guest-packages csi-sanity $(VENV)/test.stamp  ## ARGS="tests/unit -k slots"
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --ignore=tests/e2e/kube --ignore=tests/e2e/image $(ARGS)
+
+test-kube: packages kube-tools $(VENV)/test.stamp  ## as root; ARGS="-k chaos"
+	$(BIN)/pytest -n 0 tests/e2e/kube $(ARGS)
+
+# One container image of all services, built without a daemon: $(TOOLS_HOME)/image/dpucsi.oci.tar.
+# On a base from a registry: make image BASE=debian:bookworm-slim
+image:
+	@deploy/dev/packages image
+	docker/build $(if $(BASE),--base $(BASE)) $(TOOLS_HOME)/image
+
+test-image: packages image $(VENV)/test.stamp  ## as root
+	$(BIN)/pytest -n 0 tests/e2e/image $(ARGS)
 
 lint: $(VENV)/test.stamp
 	$(BIN)/tox run -e lint,types
@@ -48,9 +72,13 @@ $(VENV)/lab.stamp: $(VENV)/bin/pip pyproject.toml $(PROTOS)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[lab]'
 	@touch $@
 
+$(VENV)/kube.stamp: $(VENV)/bin/pip pyproject.toml $(PROTOS)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[lab,kubernetes]'
+	@touch $@ $(VENV)/lab.stamp
+
 $(VENV)/test.stamp: $(VENV)/bin/pip pyproject.toml $(PROTOS)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]' tox
-	@touch $@ $(VENV)/lab.stamp
+	@touch $@ $(VENV)/lab.stamp $(VENV)/kube.stamp
 
 clean:
 	rm -rf $(VENV) .tox build dist libs/dpucsi/api

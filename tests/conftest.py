@@ -9,10 +9,11 @@ TESTS = Path(__file__).parent
 # must not meet another one's new disk of the same number: a Host has one card and one csi-node-host, and so have we.
 _TOGETHER = {
     "Host disks": (
-        *("e2e/test_", "sanity", "contract/attach", "contract/chain", "contract/opi_bridge"),
+        *("e2e/test_", "e2e/image", "sanity", "contract/attach", "contract/chain", "contract/opi_bridge"),
         *("unit/emulated_card", "unit/csi_node_host", "unit/mount"),
     ),
     "guest": ("e2e/guest",),  # one boot serves all of them
+    "cluster": ("e2e/kube",),  # and one cluster
 }
 
 
