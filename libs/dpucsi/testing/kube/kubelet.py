@@ -50,6 +50,11 @@ def write_config(path: Path, *, ip: str, credentials: Credentials, taint: str) -
         "makeIPTablesUtilChains": False,
         "evictionHard": {f"{what}.available": "0%" for what in ("memory", "nodefs", "imagefs")},
         "imageGCHighThresholdPercent": 100,
+        # An image costs nothing here: none waits for another one, or for its turn by the second.
+        "registryPullQPS": 0,
+        "serializeImagePulls": False,
+        "clusterDNS": ["10.0.0.10"],  # nobody serves it; without one every pod has a warning
+        "oomScoreAdj": 0,
         # A dead node is noticed soon; a volume that is no longer in use is reported soon.
         "nodeLeaseDurationSeconds": 8,
         "nodeStatusUpdateFrequency": "2s",
