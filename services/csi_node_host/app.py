@@ -6,7 +6,7 @@ from csi_node_host.config import Config
 from csi_node_host.dpu import Dpu
 from csi_node_host.forgotten import Forgotten
 from csi_node_host.node import NodeServicer
-from csi_node_host.pairing import channel_to_dpu
+from csi_node_host.pairing import channel_to_dpu, kubernetes, publications
 from csi_node_host.record import Volumes
 from csi_node_host.site import Site
 from dpucsi.aio import Operations, background
@@ -31,7 +31,7 @@ async def serve_csi_node_host(config: Config) -> None:
     boot_id = read_boot_id()
     records = Records.open(config.state)
     operations = Operations(config.operation_limit)
-    async with channel_to_dpu(config, tls) as to_dpu:
+    async with kubernetes(config) as api, channel_to_dpu(config, tls, api) as to_dpu:
         site = Site(
             sysfs=Sysfs(config.sysfs),
             dev_root=config.dev,
@@ -47,7 +47,7 @@ async def serve_csi_node_host(config: Config) -> None:
                 "csi.v1.Node", csi_pb2_grpc.add_NodeServicer_to_server, NodeServicer(site, operations, config.node)
             ),
         ]
-        forgotten = Forgotten(site, operations, config.forgotten_after)
+        forgotten = Forgotten(site, operations, config.forgotten_after, publications(config, api))
         try:
             async with background(forgotten.run):
                 await serve(config, services, operations)

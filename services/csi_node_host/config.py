@@ -51,7 +51,8 @@ class Config(ServiceConfig):
     )
     driver_name: str = option("CSI driver name", default=DRIVER_NAME, parse=driver_name)
     forgotten_after: float = option(
-        "seconds between two looks for attachments of an earlier boot of this Host that nobody staged again, which are "
-        "given back to the DPU; longer than kubelet takes to start its pods after a boot",
+        "seconds between two looks for what nobody will unstage, to be given back to the DPU: attachments of an "
+        "earlier boot of this Host that were not staged again and, with --dpu node, volumes that are not published "
+        "here any more; longer than kubelet takes to start its pods after a boot",
         default=120.0,
     )

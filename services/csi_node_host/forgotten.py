@@ -1,11 +1,17 @@
-"""Attachments that this Host holds no more and that nobody will unstage: found at the DPU, and given back to it.
+"""What nobody will unstage on this Host: found, and given back to the DPU.
 
 A Host that died and booted again has nothing mounted of what its DPU still carries. Most of it kubelet stages again, or
 unstages as it finds its own traces. What it has no trace of (its folder is lost, say) would keep its slot, and its
 session to the storage, for ever. That it is of an earlier boot proves that nothing here uses it; no volume is touched.
+
+A kubelet that is killed between unpublish and unstage has forgotten the volume when it comes back: it knows staged
+volumes by the pods that have them. The volume is then taken from this Host without having been unstaged. Where
+Kubernetes can be asked, a record whose VolumeAttachment is gone at two looks, and that no pod has mounted, is unstaged
+here: the storage cut this Host off before the VolumeAttachment went, so nothing is lost that could still be written.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -18,16 +24,22 @@ from dpucsi.naming import VolumeId
 
 UNKNOWN_BACKEND = "unknown"  # the DPU knows volumes by their uuids alone
 
+IsPublished = Callable[[VolumeId], Awaitable[bool]]  # raises any DpucsiError
+
 log = structlog.get_logger(__name__)
 
 
 class Forgotten:
     """Looks every `period_s`; the first time one period after the start, when kubelet has staged what it wants."""
 
-    def __init__(self, site: Site, operations: Operations, period_s: float) -> None:
+    def __init__(
+        self, site: Site, operations: Operations, period_s: float, is_published: IsPublished | None = None
+    ) -> None:
         self._site = site
         self._operations = operations
         self._period_s = period_s
+        self._is_published = is_published
+        self._taken: set[VolumeId] = set()  # of which the last look said that they are not published here
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -37,6 +49,11 @@ class Forgotten:
 
     async def once(self) -> None:
         """One look, and what follows from it; what fails is logged, and found again by the next one."""
+        await self._earlier_boots()
+        if self._is_published is not None:
+            await self._unpublished(self._is_published)
+
+    async def _earlier_boots(self) -> None:
         try:
             found = await self._site.dpu.attachments()
         except DpucsiError as error:
@@ -45,6 +62,29 @@ class Forgotten:
         for attachment in found:
             if self._is_forgotten(attachment):
                 await self._give_back(self._volume_id(attachment))
+
+    async def _unpublished(self, is_published: IsPublished) -> None:
+        before, self._taken = self._taken, set()
+        try:
+            for volume in self._site.volumes.all():
+                if not await is_published(volume.volume_id):
+                    self._taken.add(volume.volume_id)
+        except DpucsiError as error:
+            log.debug("Kubernetes cannot be asked for unpublished volumes", error=str(error))
+            return
+        for volume_id in sorted(before & self._taken, key=str):
+            await self._unstage(volume_id, is_published)
+
+    async def _unstage(self, volume_id: VolumeId, is_published: IsPublished) -> None:
+        async def unless_published() -> None:
+            """Under the volume's lock: whoever stages it meanwhile has published it before."""
+            volume = self._site.volumes.get(volume_id)
+            if volume is None or await is_published(volume_id):
+                return
+            log.warning("unstaging a volume that is not published to this Host any more", volume_id=str(volume_id))
+            await finish_unstage(self._site, volume)
+
+        await self._try(volume_id, unless_published)
 
     def _is_forgotten(self, attachment: Attachment) -> bool:
         if attachment.being_taken:  # in this boot an unstage that was cut has a record, and is resumed by its caller
@@ -69,8 +109,11 @@ class Forgotten:
             check_unused(self._site, volume_id)
             await give_back(self._site, derived(volume_id, attachment))
 
+        await self._try(volume_id, unless_wanted)
+
+    async def _try(self, volume_id: VolumeId, act: Callable[[], Awaitable[None]]) -> None:
         try:
-            await self._operations.run(lock_of(volume_id), "giving back", unless_wanted)
+            await self._operations.run(lock_of(volume_id), "giving back", act)
         except DpucsiError as error:
             log.warning("not given back, will be tried again", uuid=str(volume_id.uuid), error=str(error))
 

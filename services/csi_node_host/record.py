@@ -73,6 +73,10 @@ class Volumes:
         """The record of the volume with this identity, on whichever storage backend."""
         return next((volume for volume in self._volumes.values() if volume.volume_id.uuid == uuid), None)
 
+    def all(self) -> list[Volume]:
+        """Every record."""
+        return list(self._volumes.values())
+
     def staged_at(self, staging_path: str) -> list[Volume]:
         """Every record that claims this path."""
         return [volume for volume in self._volumes.values() if volume.staging_path == staging_path]

@@ -9,6 +9,7 @@ from dpucsi.k8s.connect import connect, namespace
 from dpucsi.k8s.lease import Leadership, LeaseLeadership, SoleLeadership, attacher_lease
 from dpucsi.k8s.objects import CsiNode, Node, PersistentVolume, VolumeAttachment
 from dpucsi.k8s.pairing import Pairing
+from dpucsi.k8s.publications import Publications, attachment_name
 
 __all__ = [
     "Cluster",
@@ -19,9 +20,11 @@ __all__ = [
     "Node",
     "Pairing",
     "PersistentVolume",
+    "Publications",
     "SoleLeadership",
     "VolumeAttachment",
     "attacher_lease",
+    "attachment_name",
     "connect",
     "namespace",
 ]

@@ -15,8 +15,11 @@ from dpucsi.testing.kube.leftovers import State, comes_to
 
 CASE_S = 900
 FOLDER = Path(__file__).parent
-# The case waits for no half minute until I/O without a path fails.
-VALUES = {"dpu": {"opiBridge": {"extraArgs": ["--fast-io-fail-timeout=10", "--reconnect-delay=1"]}}}
+# No case waits half a minute until I/O without a path fails, or minutes until a Host looks for what kubelet forgot.
+VALUES = {
+    "dpu": {"opiBridge": {"extraArgs": ["--fast-io-fail-timeout=10", "--reconnect-delay=1"]}},
+    "host": {"extraArgs": ["--forgotten-after=10"]},
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

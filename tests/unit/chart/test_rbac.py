@@ -45,9 +45,10 @@ def test_a_dpu_has_no_token_and_no_rights():
         assert not any("projected" in volume for volume in pod["volumes"])
 
 
-def test_a_host_looks_at_nodes_and_does_nothing():
+def test_a_host_looks_and_does_nothing():
     assert rules(render(LAB), "dpucsi-host") == [
-        {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list", "watch"]}
+        {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list", "watch"]},
+        {"apiGroups": ["storage.k8s.io"], "resources": ["volumeattachments"], "verbs": ["get"]},
     ]
 
 

@@ -11,7 +11,7 @@ from dpucsi.backends import Volume
 from dpucsi.csi.capabilities import parse_capability
 from dpucsi.errors import FailedPreconditionError
 
-DPU = uuid4()
+DPU = UUID("836ec506-98f5-4b37-990e-83bca2091e74")
 
 
 @pytest.mark.parametrize(

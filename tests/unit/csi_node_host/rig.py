@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,10 +53,15 @@ class Rig:
     servicer: NodeServicer = field(init=False)
     forgotten: Forgotten = field(init=False)
     site: Site = field(init=False)
+    published: Callable[[VolumeId], bool] = lambda volume_id: True
 
     @property
     def tree(self) -> NvmeTree:
         return self.dpu.tree
+
+    async def is_published(self, volume_id: VolumeId) -> bool:
+        """What the cluster says; `published` is replaced where it says something else."""
+        return self.published(volume_id)
 
     @property
     def staging(self) -> Path:
@@ -83,7 +89,7 @@ class Rig:
         )
         operations = Operations(30.0)
         self.servicer = NodeServicer(self.site, operations, "node-a")
-        self.forgotten = Forgotten(self.site, operations, period_s=3600.0)
+        self.forgotten = Forgotten(self.site, operations, period_s=3600.0, is_published=self.is_published)
 
     def stage_request(self, volume=VOLUME, fs_type="ext4", path=None, context=None, publication="nqn:1", **access):
         return csi_pb2.NodeStageVolumeRequest(

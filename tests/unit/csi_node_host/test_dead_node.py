@@ -192,3 +192,62 @@ def _second(rig: Rig):
     path = rig.root / "second"
     path.mkdir()
     return path
+
+
+# --- what kubelet forgot between unpublish and unstage
+
+
+async def test_what_is_not_published_any_more_is_unstaged_at_the_second_look(rig: Rig) -> None:
+    await staged_with_data(rig)
+    await rig.unpublish()
+    rig.published = lambda volume_id: False
+    await rig.forgotten.once()
+    assert len(rig.dpu.attached) == 1, "one look may come just before kubelet"
+    await rig.forgotten.once()
+    assert rig.dpu.attached == {} and rig.record() is None and mounts_under(rig.root) == []
+    await rig.unstage()  # late, and fine
+
+
+async def test_what_is_published_again_between_the_looks_stays(rig: Rig) -> None:
+    await rig.stage()
+    answers = iter([False, True, False])
+    rig.published = lambda volume_id: next(answers)
+    for _ in range(3):
+        await rig.forgotten.once()
+    assert rig.record().state is State.STAGED and mounts_under(rig.root) == [str(rig.staging)]
+    await rig.unstage()
+
+
+async def test_what_is_published_again_after_the_second_look_stays(rig: Rig) -> None:
+    """It is asked once more under the volume's lock."""
+    await rig.stage()
+    answers = iter([False, False, True])
+    rig.published = lambda volume_id: next(answers)
+    for _ in range(2):
+        await rig.forgotten.once()
+    assert rig.record().state is State.STAGED and len(rig.dpu.attached) == 1
+    await rig.unstage()
+
+
+async def test_a_pod_that_has_an_unpublished_volume_is_not_robbed(rig: Rig) -> None:
+    await staged_with_data(rig)
+    rig.published = lambda volume_id: False
+    for _ in range(3):
+        await rig.forgotten.once()
+    assert (rig.target / "greeting").read_text() == "hello"
+    assert len(rig.dpu.attached) == 1
+    await rig.unpublish()
+    await rig.forgotten.once()
+    assert rig.dpu.attached == {}
+
+
+async def test_an_api_server_that_is_away_says_nothing(rig: Rig) -> None:
+    def away(volume_id) -> bool:
+        raise UnavailableError("no API server")
+
+    await rig.stage()
+    rig.published = away
+    for _ in range(3):
+        await rig.forgotten.once()
+    assert rig.record().state is State.STAGED
+    await rig.unstage()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,14 +12,15 @@ import pytest
 
 from csi_node_host.config import Config
 from csi_node_host.dpu import Dpu
-from csi_node_host.pairing import channel_to_dpu
+from csi_node_host.pairing import ChannelOf, channel_to_dpu, kubernetes, publications
 from dpucsi.aio import wait_until
 from dpucsi.api.node.v1 import node_pb2, node_pb2_grpc
 from dpucsi.config import load
 from dpucsi.errors import InvalidArgumentError, UnavailableError
+from dpucsi.naming import VolumeId
 from dpucsi.rpc.tls import TlsFiles
 from dpucsi.testing.certificates import Certificates
-from dpucsi.testing.fake_kube import NODES, FakeKube
+from dpucsi.testing.fake_kube import ATTACHMENTS, NODES, FakeKube
 
 DPU_NODE, DPU_ENDPOINT = "csi.dpucsi.io/dpu-node", "csi.dpucsi.io/dpu-endpoint"
 
@@ -91,10 +93,16 @@ async def is_refused(dpu: Dpu, words: str) -> None:
     await wait_until(refused, f"UNAVAILABLE with {words}", timeout_s=10)
 
 
+@asynccontextmanager
+async def to_dpu(settings: Config, tls: TlsFiles | None) -> AsyncIterator[ChannelOf]:
+    async with kubernetes(settings) as api, channel_to_dpu(settings, tls, api) as channel:
+        yield channel
+
+
 async def test_it_follows_the_node(kube: FakeKube, serve: Callable[..., Any], tmp_path: Path) -> None:
     one, two = OneDpu(), OneDpu()
     port = await serve(one)
-    async with channel_to_dpu(config(kube, tmp_path, "--insecure", f"--dpu-port={port}"), None) as channel:
+    async with to_dpu(config(kube, tmp_path, "--insecure", f"--dpu-port={port}"), None) as channel:
         dpu = Dpu(channel, "boot")
         await is_refused(dpu, "there is no Node host-a")
         await node(kube, "host-a")
@@ -122,7 +130,7 @@ async def test_no_api_server_is_said(kube: FakeKube, serve: Callable[..., Any], 
     await node(kube, "host-a", dpu_node="dpu-a")
     await node(kube, "dpu-a")
     await kube.stop()
-    async with channel_to_dpu(settings, None) as channel:
+    async with to_dpu(settings, None) as channel:
         dpu = Dpu(channel, "boot")
         await is_refused(dpu, "has not been read yet")
         await kube.start()
@@ -141,14 +149,36 @@ async def test_dpus_share_the_name_in_their_certificates(
     await node(kube, "host-a", dpu_node="dpu-a")
     tls = TlsFiles(folder / "ca.pem", folder / "host.pem", folder / "host.key")
     named = config(kube, tmp_path, f"--dpu-port={port}", "--dpu-tls-name=csi-node-dpu")
-    async with channel_to_dpu(named, tls) as channel:
+    async with to_dpu(named, tls) as channel:
         await is_called(Dpu(channel, "boot"), one.uuid)
-    async with channel_to_dpu(config(kube, tmp_path, f"--dpu-port={port}"), tls) as channel:
+    async with to_dpu(config(kube, tmp_path, f"--dpu-port={port}"), tls) as channel:
         await is_refused(Dpu(channel, "boot"), "")
         assert one.asked.is_set()
 
 
 async def test_without_certificates_it_does_not_start(kube: FakeKube, tmp_path: Path) -> None:
     with pytest.raises(InvalidArgumentError, match="--insecure"):
-        async with channel_to_dpu(config(kube, tmp_path), None):
+        async with to_dpu(config(kube, tmp_path), None):
             pass
+
+
+async def test_a_volume_is_published_while_its_attachment_is_there(kube: FakeKube, tmp_path: Path) -> None:
+    """The name is what Kubernetes 1.37 gave this very attachment."""
+    name = "csi-9d741a0287179cf7914feac67b4f7900cc3a1db628e9a177b718f6e7c81fbfef"
+    settings = config(kube, tmp_path, "--insecure")
+    async with kubernetes(settings) as api:
+        is_published = publications(settings, api)
+        assert is_published is not None
+        volume_id = VolumeId("pool-a", UUID("c3aea0d5-64ba-5af2-b35e-012af23b8460"))
+        assert not await is_published(volume_id)
+        await kube.put(ATTACHMENTS, name)
+        assert await is_published(volume_id)
+        await kube.stop()
+        with pytest.raises(UnavailableError):
+            await is_published(volume_id)
+
+
+async def test_who_uses_no_kubernetes_cannot_tell(kube: FakeKube, tmp_path: Path) -> None:
+    settings = config(kube, tmp_path, "--insecure", "--dpu=tcp://127.0.0.1:1")
+    async with kubernetes(settings) as api:
+        assert publications(settings, api) is None

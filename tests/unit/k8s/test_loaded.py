@@ -19,7 +19,7 @@ def test_a_service_starts_without_kubernetes(service: str) -> None:
     ("module", "ask"),
     [
         ("csi_controller.app", "module._kubernetes(type('C', (), {'kubernetes': True})(), {}, None)"),
-        ("csi_node_host.pairing", "asyncio.run(module.channel_to_dpu(C(), None).__aenter__())"),
+        ("csi_node_host.pairing", "asyncio.run(module.kubernetes(C()).__aenter__())"),
     ],
 )
 def test_a_missing_package_is_named(module: str, ask: str) -> None:

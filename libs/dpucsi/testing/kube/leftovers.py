@@ -30,7 +30,7 @@ _KINDS = ("pv", "pvc", "volumeattachment")
 # Which records of which service are one volume's: {file: kinds}; none named: all of them.
 _HOST_RECORDS = {"csi-node-host.db": ("volume",)}
 _DPU_RECORDS = {"volume-attacher.db": ("attachment",), "opi-bridge.db": ()}
-COMES_S = 60.0
+COMES_S = 120.0  # a Host looks twice for what its kubelet forgot
 
 
 async def snapshot(lab: "KubeLab") -> State:
@@ -125,15 +125,14 @@ def _volume_mounts(pid: int) -> list[str]:
 
 
 def _volume_folders(node: Path) -> list[str]:
-    """What the kubelet keeps of CSI volumes below its folder, mounted or not."""
+    """What the kubelet keeps of its pods' CSI volumes, mounted or not.
+
+    Not what it keeps of staged ones: a kubelet killed between NodeUnstageVolume and its own tidying never comes back to
+    that folder, which is empty then. That nothing is mounted there any more, the mounts show.
+    """
     kubelet = node / "var" / "lib" / "kubelet"
-    csi = kubelet / "plugins" / "kubernetes.io" / "csi"
-    block = csi / "volumeDevices"
     found = [*kubelet.glob("pods/*/volumes/kubernetes.io~csi/*"), *kubelet.glob("pods/*/volumeDevices/*/*")]
-    found += [*csi.glob("*/*"), *block.glob("staging/*"), *block.glob("publish/*")]
-    return sorted(
-        str(path.relative_to(kubelet)) for path in found if path not in (block / "staging", block / "publish")
-    )
+    return sorted(str(path.relative_to(kubelet)) for path in found)
 
 
 def _stable(value: Any) -> Any:
