@@ -29,8 +29,9 @@ kube-tools:
 test: guest-packages csi-sanity $(VENV)/test.stamp  ## ARGS="tests/unit -k slots"
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --ignore=tests/e2e/kube --ignore=tests/e2e/image $(ARGS)
 
-test-kube: packages kube-tools $(VENV)/test.stamp  ## as root; ARGS="-k chaos"
-	$(BIN)/pytest -n 0 tests/e2e/kube $(ARGS)
+# Each of the workers has a cluster of its own. What the cases print is seen with WORKERS=0.
+test-kube: packages kube-tools $(VENV)/test.stamp  ## as root; ARGS="-k chaos" WORKERS=0
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup tests/e2e/kube $(ARGS)
 
 # One container image of all services, built without a daemon: $(TOOLS_HOME)/image/dpucsi.oci.tar.
 # On a base from a registry: make image BASE=debian:bookworm-slim

@@ -13,7 +13,6 @@ _TOGETHER = {
         *("unit/emulated_card", "unit/csi_node_host", "unit/mount"),
     ),
     "guest": ("e2e/guest",),  # one boot serves all of them
-    "cluster": ("e2e/kube",),  # and one cluster
 }
 
 

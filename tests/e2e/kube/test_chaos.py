@@ -1,6 +1,6 @@
 """Random kills while claims are provisioned, attached, written, read back, detached and deleted: all ends well.
 
-DPUCSI_CHAOS_S=600 DPUCSI_CHAOS_CLAIMS=50 DPUCSI_CHAOS_SEEDS=1,2,3 make test-kube ARGS="-k chaos"
+DPUCSI_CHAOS_S=600 DPUCSI_CHAOS_CLAIMS=50 DPUCSI_CHAOS_SEEDS=1,2,3 make test-kube ARGS="-k chaos" WORKERS=0
 """
 
 import asyncio
