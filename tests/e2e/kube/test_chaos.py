@@ -50,9 +50,11 @@ async def test_chaos(space: Space, seed: int, capsys):
     kills: Counter[str] = Counter()
     chaos = asyncio.create_task(kill_at_random(space, random.Random(seed), kills))
     began = time.monotonic()
-    lives = await all_lives(space, random.Random(seed + 1), until=began + DURATION_S)
-    chaos.cancel()
-    await asyncio.gather(chaos, return_exceptions=True)
+    try:
+        lives = await all_lives(space, random.Random(seed + 1), until=began + DURATION_S)
+    finally:  # what it killed is running again when it has ended
+        chaos.cancel()
+        await asyncio.gather(chaos, return_exceptions=True)
     await everything_runs(space)
     with capsys.disabled():
         print(f"\nseed {seed}: {sum(kills.values())} kills in {time.monotonic() - began:.0f} s, {lives} claims")
