@@ -123,3 +123,8 @@ def ended(found: Object | None) -> bool:
 def restarts(found: Object) -> int:
     """How often the containers of a pod were started again."""
     return sum(int(one["restartCount"]) for one in found["status"]["containerStatuses"])
+
+
+def ready_replicas(found: Object | None) -> int:
+    """How many pods of a StatefulSet are ready."""
+    return int(found["status"].get("readyReplicas", 0)) if found else 0

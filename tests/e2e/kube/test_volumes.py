@@ -2,9 +2,8 @@
 
 from tests.e2e.kube import objects
 from tests.e2e.kube.objects import shell
-from tests.e2e.kube.space import Space, is_gone, phase_is
+from tests.e2e.kube.space import Space, is_gone, phase_is, ready_replicas
 
-SLEEP = ["sleep", "infinity"]
 WRITE = shell("echo of $(date +%s) > /data/file; cat /data/file | tee /tmp/result")
 READ = shell("cat /data/file > /tmp/result")
 
@@ -51,15 +50,11 @@ async def test_a_stateful_set_of_ten(space: Space):
     command = shell("hostname > /data/name; sync /data/name; sleep infinity")
     spec = objects.pod_spec(command, volumes=[])
     await space.apply(objects.stateful_set("ten", 10, spec, objects.claim_spec("pool-a", "64Mi")))
-    ready = await space.until("statefulset", "ten", lambda it: _ready(it) == 10, "10 ready pods", 240)
+    ready = await space.until("statefulset", "ten", lambda it: ready_replicas(it) == 10, "10 ready pods", 240)
     assert ready["status"]["readyReplicas"] == 10
     pods = await space.items("pod", "app=ten")
     assert {pod["spec"]["nodeName"] for pod in pods} == {"host-a", "host-b"}
     await space.lab.kubectl.delete("statefulset", "ten", namespace=space.namespace)
-
-
-def _ready(found):
-    return found["status"].get("readyReplicas", 0) if found else 0
 
 
 async def test_a_generic_ephemeral_volume_goes_with_its_pod(space: Space):

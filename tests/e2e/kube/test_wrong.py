@@ -2,7 +2,7 @@
 
 from tests.e2e.kube import objects
 from tests.e2e.kube.objects import shell
-from tests.e2e.kube.space import Space, is_gone
+from tests.e2e.kube.space import Space, is_gone, ready_replicas
 
 SLEEP = ["sleep", "infinity"]
 
@@ -39,7 +39,7 @@ async def test_pods_beyond_the_attach_limit_wait_and_then_run(space: Space):
     limit = driver["allocatable"]["count"]
     spec = objects.pod_spec(SLEEP, volumes=[], node="host-a")
     await space.apply(objects.stateful_set("many", limit + 2, spec, objects.claim_spec("pool-a", "32Mi")))
-    await space.until("statefulset", "many", lambda it: _ready(it) == limit, f"{limit} ready pods", 300)
+    await space.until("statefulset", "many", lambda it: ready_replicas(it) == limit, f"{limit} ready pods", 300)
     pods = await space.items("pod", "app=many")
     waiting = [pod["metadata"]["name"] for pod in pods if not pod["spec"].get("nodeName")]
     assert len(waiting) == 2
@@ -47,17 +47,15 @@ async def test_pods_beyond_the_attach_limit_wait_and_then_run(space: Space):
     await space.until("pod", waiting[0], _says_why, "the reason", 60)
     await space.lab.kubectl("scale", "statefulset", "many", "-n", space.namespace, f"--replicas={limit}")
     # The highest ordinals go: whoever of them runs makes room, whoever waits disappears.
-    await space.until("statefulset", "many", lambda it: _ready(it) == limit, f"the remaining {limit} ready", 120)
+    await space.until(
+        "statefulset", "many", lambda it: ready_replicas(it) == limit, f"the remaining {limit} ready", 120
+    )
     await space.lab.kubectl.delete("statefulset", "many", namespace=space.namespace)
 
 
 def _says_why(found):
     conditions = found["status"].get("conditions", []) if found else []
     return any("exceed max volume count" in one.get("message", "") for one in conditions)
-
-
-def _ready(found):
-    return found["status"].get("readyReplicas", 0) if found else 0
 
 
 async def test_a_deleted_volume_whose_pod_is_still_there_is_kept_for_it(space: Space):
