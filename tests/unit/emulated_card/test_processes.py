@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 from tests.unit.emulated_card.host import Host, run, until
-from tests.unit.spdk_emulator.processes import PATHS, Process, running
+from tests.unit.spdk_emulator.processes import PATHS, Process, end, running
 
 from dpucsi.nvme.sysfs import Disk
 from dpucsi.testing.leftovers import mounts
@@ -50,9 +50,7 @@ class Card:
 
     async def end(self, number: int = signal.SIGTERM) -> int:
         assert self.process is not None
-        if self.process.returncode is None:
-            self.process.send_signal(number)
-        return await asyncio.wait_for(self.process.wait(), 20)
+        return await end(self.process, number)
 
 
 @pytest.fixture

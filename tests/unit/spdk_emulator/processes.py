@@ -1,6 +1,7 @@
 """Emulators as processes of their own, reached by our own client."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -18,6 +19,18 @@ PATHS = os.pathsep.join(path for path in sys.path if path)
 
 async def until(look: Callable[[], Awaitable[SeenT | None]], what: str, timeout_s: float = 10.0) -> SeenT:
     return await wait_until(look, what, timeout_s=timeout_s, longest_s=0.02)
+
+
+async def end(process: asyncio.subprocess.Process, number: int, timeout_s: float = 20.0) -> int:
+    """Signals a child and returns its status: its own one also where it died before.
+
+    Not `process.send_signal`: that looks whether the child lives by waitpid, and a status taken by it is never seen by
+    the event loop, which then says 255.
+    """
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
+    return await asyncio.wait_for(process.wait(), timeout_s)
 
 
 class Process:
@@ -44,9 +57,7 @@ class Process:
 
     async def end(self, number: int = signal.SIGTERM) -> int:
         assert self.process is not None
-        if self.process.returncode is None:
-            self.process.send_signal(number)
-        return await self.process.wait()
+        return await end(self.process, number)
 
     async def call(self, method: str, **params: Any) -> Any:
         return await self.spdk.call(method, params or None)
