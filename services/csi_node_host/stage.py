@@ -19,12 +19,11 @@ from dpucsi.errors import (
     UnavailableError,
 )
 from dpucsi.model import HostDisk
-from dpucsi.mount.decide import Action, History, decide
+from dpucsi.mount.decide import Action, decide
 from dpucsi.mount.device import set_read_only
-from dpucsi.mount.format import make_file_system
+from dpucsi.mount.format import busy, erase_unfinished, make_file_system
 from dpucsi.mount.mounts import Mount, mount, mounts_at, read_mounts, unmount_all
 from dpucsi.mount.probe import probe
-from dpucsi.mount.stats import held
 from dpucsi.naming import VolumeId
 from dpucsi.nvme import Disk
 from dpucsi.nvme.wait import wait_for_disk
@@ -207,7 +206,7 @@ async def _ensure_mounted(site: Site, volume: Volume, promise: HostDisk) -> Volu
     else:
         volume = await _ensure_file_system(site, volume, promise)
     disk = site.verified(promise)
-    await _mount(volume, site.node(disk), mount_options(volume, disk))
+    await mount(site.node(disk), staging, volume.access.fs_type, mount_options(volume, disk))
     at = mounts_at(staging, read_mounts())
     try:
         check_mounted(at[-1] if at else None, site.verified(promise), volume)
@@ -215,18 +214,6 @@ async def _ensure_mounted(site: Site, volume: Volume, promise: HostDisk) -> Volu
         await unmount_all(staging)
         raise
     return volume
-
-
-async def _mount(volume: Volume, node: Path, options: list[str]) -> None:
-    try:
-        await mount(node, Path(volume.staging_path), volume.access.fs_type, options)
-    except FailedPreconditionError as refused:
-        if volume.history is not History.FORMATTING:
-            raise
-        raise FailedPreconditionError(
-            f"{refused}; its mkfs was cut before, so it may be half made, and is not made again over what was found. "
-            f"This Host saw volume {volume.volume_id} blank before that mkfs: delete it and create it anew"
-        ) from refused
 
 
 def check_mounted(seen: Mount | None, disk: Disk, volume: Volume) -> None:
@@ -256,16 +243,35 @@ def mount_options(volume: Volume, disk: Disk) -> list[str]:
 
 async def _ensure_file_system(site: Site, volume: Volume, promise: HostDisk) -> Volume:
     """The record as it is then. Raises where the disk carries anything but what was asked for."""
+    action = await _decide(site, volume, promise)
+    if action is Action.ERASE:
+        node = site.node(site.verified(promise))
+        log.warning("erasing a file system whose mkfs was cut; nothing was ever mounted there", disk=str(node))
+        await erase_unfinished(node)
+        action = await _decide(site, volume, promise)
+    if action is Action.MOUNT:
+        return volume
+    if action is not Action.MKFS:
+        raise UnavailableError(
+            f"the disk of volume {volume.volume_id} was erased, and still carries the same; try again"
+        )
+    volume = await site.volumes.put(replace(volume, state=State.FORMATTING))
+    log.info("formatting a blank disk", fs_type=volume.access.fs_type, disk=str(site.verified(promise)))
+    await make_file_system(site.node(site.verified(promise)), volume.access.fs_type)
+    return await site.volumes.put(replace(volume, state=State.FORMATTED))
+
+
+async def _decide(site: Site, volume: Volume, promise: HostDisk) -> Action:
+    """What to do with the disk as it is now; a refusal is raised."""
     disk = site.verified(promise)
     node = site.node(disk)
-    if await held(node):
+    if await busy(node):
         raise UnavailableError(
             f"the disk {disk} of volume {volume.volume_id} is held exclusively, perhaps by the mkfs of a former try or "
             "in another mount namespace; try again when that has ended"
         )
-    found = await probe(node, disk.size_bytes)
     decision = decide(
-        found,
+        await probe(node, disk.size_bytes),
         fs_type=volume.access.fs_type,
         content_source=volume.content_source,
         history=volume.history,
@@ -274,9 +280,4 @@ async def _ensure_file_system(site: Site, volume: Volume, promise: HostDisk) -> 
     if decision.action is Action.REFUSE:
         kind = UnavailableError if decision.retry_helps else FailedPreconditionError
         raise kind(f"the disk {disk} of volume {volume.volume_id} is neither mounted nor formatted: {decision.reason}")
-    if decision.action is Action.MOUNT:
-        return volume
-    volume = await site.volumes.put(replace(volume, state=State.FORMATTING))
-    log.info("formatting a blank disk", fs_type=volume.access.fs_type, disk=str(disk))
-    await make_file_system(site.node(site.verified(promise)), volume.access.fs_type)
-    return await site.volumes.put(replace(volume, state=State.FORMATTED))
+    return decision.action

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from dpucsi.aio import Operations, limit, remaining, wait_until
+from dpucsi.aio import Operations, limit, outlive, remaining, wait_until
 from dpucsi.errors import BusyError, TimedOutError
 
 
@@ -74,6 +74,40 @@ async def test_inner_limits_never_outlast_outer_ones() -> None:
         with limit(0.0):
             assert remaining(1.0) == 0.0
     assert remaining(7.0) == 7.0
+
+
+async def test_what_outlives_its_caller_gives_it_the_result_or_the_error() -> None:
+    async def work() -> float:
+        return remaining(1e9)
+
+    async def fail() -> None:
+        raise BusyError("no")
+
+    with limit(5):
+        assert await outlive("work", work, timeout_s=1) == 1e9, "it has no deadline of its own"
+        assert remaining(1e9) <= 5
+    with pytest.raises(BusyError):
+        await outlive("work", fail, timeout_s=1)
+
+
+async def test_what_outlives_its_caller_goes_on_when_that_one_leaves() -> None:
+    release, ended = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def work() -> None:
+        await release.wait()
+        ended.release()
+
+    with limit(0), pytest.raises(TimedOutError, match="did not end within"):
+        await outlive("making it", work, timeout_s=10)
+    caller = asyncio.create_task(outlive("making it", work, timeout_s=10))
+    await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    release.set()
+    async with asyncio.timeout(10):
+        await ended.acquire()
+        await ended.acquire()
 
 
 async def test_wait_until_returns_what_it_saw() -> None:

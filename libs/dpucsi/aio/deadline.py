@@ -20,6 +20,11 @@ def limit(seconds: float) -> Iterator[None]:
         _deadline.reset(token)
 
 
+def no_limit() -> None:
+    """The task at hand has no deadline from here on: for work that outlives the operation which began it."""
+    _deadline.set(None)
+
+
 def remaining(default: float) -> float:
     """Seconds left, at most `default`; never negative."""
     deadline = _deadline.get()

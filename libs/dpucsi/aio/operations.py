@@ -12,7 +12,8 @@ from typing import TypeVar
 import structlog
 
 from dpucsi.aio.deadline import limit
-from dpucsi.errors import BusyError, DpucsiError, TimedOutError
+from dpucsi.aio.outliving import report
+from dpucsi.errors import BusyError, TimedOutError
 
 ResultT = TypeVar("ResultT")
 log = structlog.get_logger(__name__)
@@ -39,7 +40,7 @@ class Operations:
         except asyncio.CancelledError:
             if not task.done():
                 log.info("caller left, operation goes on", operation=what, key=key)
-                task.add_done_callback(_report)
+                task.add_done_callback(report)
             raise
 
     async def _bounded(self, key: str, what: str, operation: Callable[[], Awaitable[ResultT]]) -> ResultT:
@@ -56,14 +57,3 @@ class Operations:
         """Returns when nothing runs any more."""
         while self._running:
             await asyncio.wait(self._running.values())
-
-
-def _report(task: "asyncio.Task[object]") -> None:
-    """The only reader of a result whose caller has left."""
-    if task.cancelled():
-        return
-    error = task.exception()
-    if isinstance(error, DpucsiError):
-        log.warning("operation without a caller failed", error=str(error))
-    elif error is not None:
-        log.error("operation without a caller broke", exc_info=error)

@@ -19,7 +19,7 @@ ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 WORDS_MAX = 500  # characters of a program's own message that go into an error
 
 log = structlog.get_logger(__name__)
-_left_behind: set["asyncio.Task[Ended]"] = set()
+_dying: set["asyncio.Task[Ended]"] = set()
 
 
 @dataclass(frozen=True)
@@ -37,26 +37,26 @@ class Ended:
         return f"exit code {self.code}: {said[:WORDS_MAX] or 'no message'}"
 
 
-async def run(argv: Sequence[str], *, timeout_s: float, keep_running: bool = False) -> Ended:
+async def run(argv: Sequence[str], *, timeout_s: float) -> Ended:
     """Runs `argv` to its end. Raises TimedOutError.
 
-    A caller that leaves (deadline or cancellation) stops the program, except with `keep_running`: a mkfs that is cut
-    half-way is worse than one that ends behind our back, and it holds the disk exclusively until then.
+    A caller that leaves (deadline or cancellation) stops the program, and does not wait until it is gone: one that
+    hangs in a dead device cannot be killed.
     """
-    running = asyncio.ensure_future(_run(argv, keep_running))
+    running = asyncio.ensure_future(_run(argv))
     allowed = remaining(timeout_s)
     try:
         done, _ = await asyncio.wait([running], timeout=allowed)
     except asyncio.CancelledError:
-        _leave(running, keep_running)
+        _stop(running)
         raise
     if not done:
-        _leave(running, keep_running)
+        _stop(running)
         raise TimedOutError(f"{argv[0]} did not end within {allowed:.1f} s ({argv[-1]}); try again")
     return running.result()
 
 
-async def _run(argv: Sequence[str], keep_running: bool) -> Ended:
+async def _run(argv: Sequence[str]) -> Ended:
     try:
         process = await asyncio.create_subprocess_exec(
             *argv,
@@ -73,24 +73,16 @@ async def _run(argv: Sequence[str], keep_running: bool) -> Ended:
     try:
         out, err = await process.communicate()
     except asyncio.CancelledError:
-        if not keep_running:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
         raise
     code = process.returncode
     log.debug("program ended", program=os.path.basename(argv[0]), code=code)  # noqa: PTH119  # a word, not a path
     return Ended(code if code is not None else -1, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
 
 
-def _leave(running: "asyncio.Task[Ended]", keep_running: bool) -> None:
-    if not keep_running:
-        running.cancel()
-    _left_behind.add(running)
-    running.add_done_callback(_ended_alone)
-
-
-def _ended_alone(task: "asyncio.Task[Ended]") -> None:
-    _left_behind.discard(task)
-    if not task.cancelled() and task.exception() is None:
-        log.info("program ended after its caller had left", result=task.result().words)
+def _stop(running: "asyncio.Task[Ended]") -> None:
+    running.cancel()
+    _dying.add(running)
+    running.add_done_callback(_dying.discard)

@@ -25,6 +25,9 @@ ALIGNED = 4096  # O_DIRECT wants multiples of the logical block size, at most th
 # blkid(8), EXIT STATUS
 FOUND, NOTHING, AMBIVALENT = 0, 2, 8
 
+# The label of an xfs whose mkfs has not ended (dpucsi.mount.format); at most 12 characters (xfs_admin(8))
+UNFINISHED = "dpucsi-mkfs"
+
 Read = Callable[[Path, int], None]
 
 
@@ -38,13 +41,22 @@ class Content(Enum):
 
 @dataclass(frozen=True)
 class Probe:
-    """The whole answer. `why` says what could not be read; `signature` is blkid's TYPE, "" where it gave none."""
+    """The whole answer. `why` says what could not be read.
+
+    `signature` and `label` are blkid's TYPE and LABEL, "" where it gave none.
+    """
 
     readable: bool
     content: Content = Content.NOTHING
     signature: str = ""
+    label: str = ""
     partition_table: str = ""
     why: str = ""
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it is a file system that our mkfs did not end, so that nobody ever mounted it."""
+        return self.content is Content.FOUND and self.signature == "xfs" and self.label == UNFINISHED
 
     def __str__(self) -> str:
         if not self.readable:
@@ -80,6 +92,7 @@ def interpret(node: Path, ended: Ended) -> Probe:
         readable=True,
         content=Content.FOUND,
         signature=found.get("TYPE", ""),
+        label=found.get("LABEL", ""),
         partition_table=found.get("PTTYPE", ""),
     )
 

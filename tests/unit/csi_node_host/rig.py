@@ -15,9 +15,10 @@ from csi_node_host.forgotten import Forgotten
 from csi_node_host.node import NodeServicer
 from csi_node_host.record import Volumes
 from csi_node_host.site import Site
-from dpucsi.aio import Operations
+from dpucsi.aio import Operations, wait_until
 from dpucsi.api.csi.v1 import csi_pb2
 from dpucsi.api.node.v1 import node_pb2_grpc
+from dpucsi.errors import DpucsiError
 from dpucsi.naming import VolumeId
 from dpucsi.nvme import Sysfs
 from dpucsi.rpc import Endpoint, Service, channel
@@ -130,6 +131,21 @@ class Rig:
 
     def file(self, volume=VOLUME) -> Path:
         return self.dpu.file(volume.uuid)
+
+
+async def again(attempt):
+    """The CO's retries, as long as the error says that one can help."""
+
+    async def look():
+        try:
+            await attempt()
+        except DpucsiError as error:
+            if not error.retry_helps:
+                raise
+            return None
+        return True
+
+    await wait_until(look, "success of a retry", timeout_s=20)
 
 
 @asynccontextmanager

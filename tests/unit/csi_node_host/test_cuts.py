@@ -4,15 +4,13 @@ import asyncio
 import types
 
 import pytest
-from tests.unit.csi_node_host.rig import VOLUME, mounts_under
+from tests.unit.csi_node_host.rig import VOLUME, again, mounts_under
 
 from csi_node_host.publish import publish, unpublish
 from csi_node_host.requests import parse_publish, parse_stage
 from csi_node_host.stage import stage
 from csi_node_host.unstage import unstage
-from dpucsi.aio import wait_until
 from dpucsi.api.csi.v1 import csi_pb2
-from dpucsi.errors import DpucsiError
 
 
 @types.coroutine
@@ -34,21 +32,6 @@ def cut(coroutine, at):
             continue
         send = coroutine.send
         value = yield waits_for
-
-
-async def again(attempt):
-    """The CO's retries, as long as the error says that one can help."""
-
-    async def look():
-        try:
-            await attempt()
-        except DpucsiError as error:
-            if not error.retry_helps:
-                raise
-            return None
-        return True
-
-    await wait_until(look, "success of a retry", timeout_s=20)
 
 
 def wanted(rig, fs_type):

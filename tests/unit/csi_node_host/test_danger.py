@@ -1,5 +1,6 @@
 """Where data gets lost in other drivers: wrong disks, unreadable disks, cut formatting, lost records, dead devices."""
 
+import asyncio
 import hashlib
 import os
 import subprocess
@@ -7,9 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.unit.csi_node_host.rig import OTHER, VOLUME, mounts_under
+from tests.unit.csi_node_host.rig import OTHER, VOLUME, again, mounts_under
 
+from csi_node_host import stage
 from csi_node_host.record import State
+from csi_node_host.requests import parse_stage
+from dpucsi.aio import wait_until
 from dpucsi.errors import (
     AlreadyExistsError,
     FailedPreconditionError,
@@ -20,6 +24,8 @@ from dpucsi.errors import (
     UnavailableError,
 )
 from dpucsi.model import HostDisk
+from dpucsi.mount.format import COMMANDS
+from dpucsi.mount.probe import UNFINISHED, probe
 
 
 def digest(file):
@@ -215,19 +221,79 @@ async def test_after_a_reboot_the_same_stage_mounts_again(rig):
     await rig.unstage()
 
 
-async def test_a_file_system_half_made_is_not_made_again(rig):
-    """mkfs.xfs writes its superblock first, marked as in progress (xfs_sb.sb_inprogress), and unmarks it at the end."""
+@pytest.fixture
+def cut_xfs(rig):
+    """A disk with a file in an xfs, which then gets the label of a cut mkfs: so that the test sees what is erased."""
     rig.dpu.size_bytes = 320 << 20
-    await rig.stage(fs_type="xfs")
-    subprocess.run(["umount", str(rig.staging)], check=True)
-    with Path(rig.dpu.attached[str(VOLUME)].loop).open("r+b", buffering=0) as disk:
-        superblock = bytearray(disk.read(4096))
-        superblock[126] = 1
-        disk.seek(0)
-        disk.write(superblock)
-    await set_state(rig, State.FORMATTING)
-    with pytest.raises(FailedPreconditionError, match="mkfs was cut before"):
+    subprocess.run(["mkfs.xfs", "-q", "-L", UNFINISHED, str(rig.file())], check=True)
+    return rig.file()
+
+
+def half(file):
+    """Cuts the inodes away, as the kill does that writes the superblock only: what cannot be mounted."""
+    with file.open("r+b") as disk:
+        disk.seek(4096)
+        disk.write(bytes(4 << 20))
+
+
+@pytest.mark.parametrize("cut", [half, lambda file: None], ids=["half", "whole, but for the label"])
+@pytest.mark.parametrize("fs_type", ["xfs", "ext4"])
+async def test_a_file_system_whose_mkfs_was_cut_is_made_anew(rig, cut_xfs, cut, fs_type):
+    """On any Host: the label says that nobody ever mounted it, whoever began it (ADR 9)."""
+    cut(cut_xfs)
+    await rig.stage(fs_type=fs_type)
+    (rig.staging / "x").write_text("kept")
+    await rig.unstage()
+    assert (await probe(cut_xfs, rig.dpu.size_bytes)).label == ""
+    await rig.stage(fs_type=fs_type)
+    assert (rig.staging / "x").read_text() == "kept"
+    await rig.unstage()
+
+
+async def test_a_cut_mkfs_where_there_was_a_file_system_is_left_alone(rig, cut_xfs):
+    await rig.stage(fs_type="block")
+    record = replace(rig.record(), access=replace(rig.record().access, fs_type="xfs"), state=State.FORMATTED)
+    await rig.site.volumes.put(record)
+    before = digest(cut_xfs)
+    with pytest.raises(FailedPreconditionError, match="carried xfs before"):
         await rig.stage(fs_type="xfs")
+    assert digest(cut_xfs) == before
+    await rig.unstage()
+
+
+async def test_what_cannot_be_erased_is_not_formatted(rig, cut_xfs, monkeypatch):
+    async def erase_nothing(node):
+        return None
+
+    monkeypatch.setattr(stage, "erase_unfinished", erase_nothing)
+    before = digest(cut_xfs)
+    with pytest.raises(UnavailableError, match="was erased, and still carries the same"):
+        await rig.stage(fs_type="ext4")
+    assert digest(cut_xfs) == before
+    await rig.unstage()
+
+
+async def test_a_slow_mkfs_ends_behind_its_caller(rig, tmp_path, monkeypatch):
+    """And is not begun anew by the retries, which would never come to an end."""
+    gate, begun = tmp_path / "gate", tmp_path / "begun"
+    os.mkfifo(gate)
+    rig.dpu.size_bytes = 320 << 20
+    wait = ("sh", "-c", f"echo once >> {begun}; read line < {gate}")
+    monkeypatch.setitem(COMMANDS, "xfs", (wait, *COMMANDS["xfs"]))
+
+    async def is_begun():
+        return begun.exists() or None
+
+    caller = asyncio.create_task(stage.stage(rig.site, parse_stage(rig.stage_request(fs_type="xfs"))))
+    await wait_until(is_begun, "mkfs having begun", timeout_s=20)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    with pytest.raises(UnavailableError, match="mkfs of a former try"):
+        await rig.stage(fs_type="xfs")
+    gate.write_text("go\n")
+    await again(lambda: rig.stage(fs_type="xfs"))
+    assert begun.read_text() == "once\n"
     await rig.unstage()
 
 

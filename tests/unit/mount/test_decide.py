@@ -5,12 +5,16 @@ from itertools import product
 import pytest
 
 from dpucsi.mount.decide import Action, Decision, History, decide
-from dpucsi.mount.probe import Content, Probe
+from dpucsi.mount.probe import UNFINISHED, Content, Probe
 
 PROBES = [
-    Probe(readable, content, signature, table, "EIO" if not readable else "")
-    for readable, content, signature, table in product(
-        (True, False), Content, ("", "ext4", "xfs", "crypto_LUKS", "LVM2_member"), ("", "dos", "gpt")
+    Probe(readable, content, signature, label, table, "EIO" if not readable else "")
+    for readable, content, signature, label, table in product(
+        (True, False),
+        Content,
+        ("", "ext4", "xfs", "crypto_LUKS", "LVM2_member"),
+        ("", UNFINISHED, UNFINISHED.upper()),
+        ("", "dos", "gpt"),
     )
 ]
 SPACE = list(product(PROBES, ("ext4", "xfs"), (True, False), History, (True, False)))
@@ -22,16 +26,22 @@ def all_decisions():
         yield probe, fs_type, source, history, read_only, decision
 
 
-def test_mkfs_exactly_when_everything_speaks_for_it():
+def is_unfinished(probe):
+    return probe.content is Content.FOUND and (probe.signature, probe.label) == ("xfs", UNFINISHED)
+
+
+def test_mkfs_or_erase_exactly_when_everything_speaks_for_it():
     for probe, _, source, history, read_only, decision in all_decisions():
-        blank = probe.readable and probe.content is Content.NOTHING and not probe.partition_table
-        free = blank and not source and history is not History.FORMATTED and not read_only
-        assert (decision.action is Action.MKFS) == free, (probe, source, history, read_only)
+        free = probe.readable and not probe.partition_table
+        free = free and not source and history is not History.FORMATTED and not read_only
+        assert (decision.action is Action.MKFS) == (free and probe.content is Content.NOTHING)
+        assert (decision.action is Action.ERASE) == (free and is_unfinished(probe))
 
 
 def test_mounted_only_when_it_is_what_was_asked_for():
     for probe, fs_type, _, _, _, decision in all_decisions():
         right = probe.readable and probe.content is Content.FOUND and probe.signature == fs_type
+        right = right and not is_unfinished(probe)
         assert (decision.action is Action.MOUNT) == (right and not probe.partition_table)
 
 
@@ -43,6 +53,7 @@ def test_every_refusal_has_a_reason_and_only_an_unreadable_disk_is_worth_a_retry
 
 NOTHING = Probe(readable=True)
 EXT4 = Probe(readable=True, content=Content.FOUND, signature="ext4")
+CUT = Probe(readable=True, content=Content.FOUND, signature="xfs", label="dpucsi-mkfs")
 
 
 @pytest.mark.parametrize(
@@ -57,7 +68,13 @@ EXT4 = Probe(readable=True, content=Content.FOUND, signature="ext4")
         (EXT4, False, History.FORMATTING, False, Action.MOUNT, ""),
         (Probe(readable=False, why="EIO"), False, History.NEW, False, Action.REFUSE, "cannot be read"),
         (Probe(readable=True, content=Content.AMBIVALENT), False, History.NEW, False, Action.REFUSE, "more than one"),
-        (Probe(True, Content.FOUND, "", "gpt"), False, History.NEW, False, Action.REFUSE, "gpt partition table"),
+        (CUT, False, History.NEW, False, Action.ERASE, ""),
+        (CUT, False, History.FORMATTING, False, Action.ERASE, ""),
+        (CUT, False, History.FORMATTED, False, Action.REFUSE, "whose mkfs did not end, though it carried ext4 before"),
+        (CUT, True, History.NEW, False, Action.REFUSE, "made from another one"),
+        (CUT, False, History.NEW, True, Action.REFUSE, "only be read"),
+        (Probe(True, Content.FOUND, "ext4", "dpucsi-mkfs"), False, History.NEW, False, Action.MOUNT, ""),
+        (Probe(True, Content.FOUND, "", "", "gpt"), False, History.NEW, False, Action.REFUSE, "gpt partition table"),
         (Probe(True, Content.FOUND, "xfs"), False, History.NEW, False, Action.REFUSE, "carries xfs, wanted ext4"),
     ],
 )
