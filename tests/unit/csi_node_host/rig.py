@@ -1,5 +1,6 @@
 """A Host for tests: csi-node-host's real parts over a fake DPU on a real socket, loop devices, a tree in a folder."""
 
+import hashlib
 import os
 import subprocess
 from collections.abc import Callable
@@ -131,6 +132,10 @@ class Rig:
 
     def file(self, volume=VOLUME) -> Path:
         return self.dpu.file(volume.uuid)
+
+
+def digest(file):
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 async def again(attempt):
