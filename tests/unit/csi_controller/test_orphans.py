@@ -88,6 +88,7 @@ async def test_told_when_two_looks_find_it_and_never_deleted(kube: FakeKube, loo
         for _ in range(looks):
             await report.look()
     running.cancel()
+    await asyncio.wait([running])  # before its session is closed
     told = {(entry["object"], entry["to_do"] != "") for entry in logs if entry["event"] == "orphan"}
     assert told == ({(f"pool-a/{orphan}", True)} if looks == 2 else set())
     assert set(backend.volumes) == {orphan, kept}
