@@ -113,6 +113,20 @@ async def test_nobody_there_is_unavailable_and_named(tmp_path: Path) -> None:
             await call("csi-node-dpu", stub.GetInfo, node_pb2.GetInfoRequest(), timeout_s=2)
 
 
+async def test_a_new_channel_does_not_wait_out_the_pause_of_another_one(tmp_path: Path) -> None:
+    target = Endpoint.parse(f"unix://{tmp_path}/s.sock")
+    server = build([Service(NAME, node_pb2_grpc.add_NodeServiceServicer_to_server, Servicer())])
+    try:
+        async with channel(target) as before, channel(target) as behind:
+            with pytest.raises(errors.UnavailableError):
+                await call("there", node_pb2_grpc.NodeServiceStub(before).GetInfo, node_pb2.GetInfoRequest())
+            server.add_insecure_port(target.target)
+            await server.start()
+            await call("there", node_pb2_grpc.NodeServiceStub(behind).GetInfo, node_pb2.GetInfoRequest())
+    finally:
+        await server.stop(None)
+
+
 def test_every_error_has_a_code_and_a_bare_one_is_a_bug() -> None:
     assert len(set(CODES.values())) == len(CODES)
 

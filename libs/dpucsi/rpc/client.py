@@ -18,7 +18,9 @@ ResponseT = TypeVar("ResponseT")
 
 # A restarted far side is found again within a second, not after gRPC's own two minutes of backoff. The "minimum" is
 # what one try gets to connect, with its TLS handshake (gRPC, connection-backoff.md): a busy DPU needs its time.
+# A new channel connects at once: gRPC would have it share another one's connection to that address, or its pause.
 RECONNECT = [
+    ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 5000),
     ("grpc.max_reconnect_backoff_ms", 1000),
