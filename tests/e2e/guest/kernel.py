@@ -1,5 +1,6 @@
 """The guest's kernel: Debian's generic one, downloaded and unpacked once, never installed in /boot."""
 
+import fcntl
 import lzma
 import re
 import shutil
@@ -35,8 +36,10 @@ class Kernel:
 def ensure_kernel(cache: Path) -> Kernel:
     """The kernel below `cache`, fetched first where it is not there (70 MB, seconds); raises NoKernelError."""
     cache.mkdir(parents=True, exist_ok=True)
-    found = sorted(cache.glob("*/vmlinux"))
-    return Kernel(found[-1].parent, found[-1].parent.name) if found else _fetch(cache)
+    with (cache / ".lock").open("w") as lock:  # of the test workers that start together one fetches it
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = sorted(cache.glob("*/vmlinux"))
+        return Kernel(found[-1].parent, found[-1].parent.name) if found else _fetch(cache)
 
 
 def _fetch(cache: Path) -> Kernel:
