@@ -1,8 +1,9 @@
 """What is on a disk, without ever taking "could not read it" for "there is nothing".
 
 blkid exits with 2 both for a blank disk and for one that it could not read; taking the second for the first has cost
-people their data (kubernetes issue 142243, trident issue 418). So the places where superblocks and partition tables
-lie are read first, past the page cache, and once more behind an answer "nothing found".
+people their data (kubernetes issue 142243, trident issue 418). So every place where blkid looks for a superblock or a
+partition table is read first, past the page cache. Where all of them hold zeroes the disk is blank, and blkid is not
+asked. It is for all others, and behind its answer "nothing found" they are read once more.
 """
 
 import mmap
@@ -17,10 +18,12 @@ from dpucsi.mount.command import Ended, run
 from dpucsi.mount.worker import with_deadline
 
 TIMEOUT_S = 20.0
-REGION = 1 << 20  # first and last MiB: ext, xfs, LVM, LUKS, md, GPT and its copy, ZFS labels
-BTRFS_COPIES = (64 << 20, 256 << 30)  # btrfs keeps copies of its superblock here, the first at 64 KiB
-COPY = 4096
 ALIGNED = 4096  # O_DIRECT wants multiples of the logical block size, at most this
+REGION = 1 << 20  # first and last MiB: ext, xfs, LVM, LUKS, md, GPT and its copy, ZFS labels
+# One block each, between the two: copies of a LUKS2 header at 1, 2 and 4 MiB, VMFS and bcache at the first two of
+# these, copies of a btrfs superblock at 64 MiB and 256 GiB.
+BLOCKS = (1 << 20, 2 << 20, 4 << 20, 64 << 20, 256 << 30)
+PROMISE_RAID = 3087 * 512  # bytes from the end, the farthest of its places
 
 # blkid(8), EXIT STATUS
 FOUND, NOTHING, AMBIVALENT = 0, 2, 8
@@ -28,7 +31,7 @@ FOUND, NOTHING, AMBIVALENT = 0, 2, 8
 # The label of an xfs whose mkfs has not ended (dpucsi.mount.format); at most 12 characters (xfs_admin(8))
 UNFINISHED = "dpucsi-mkfs"
 
-Read = Callable[[Path, int], None]
+Read = Callable[[Path, int], bool]
 
 
 class Content(Enum):
@@ -67,15 +70,16 @@ class Probe:
 
 async def probe(node: Path, size_bytes: int, read: Read | None = None) -> Probe:
     """Looks at the disk behind `node`, `size_bytes` long. Raises TimedOutError where it does not answer."""
-    unreadable = await _prove_readable(node, size_bytes, read or read_ends)
-    if unreadable:
-        return Probe(readable=False, why=unreadable)
-    # -p: look at the disk itself, not into blkid's cache of former looks
-    ended = await run(["blkid", "-p", "-o", "export", str(node)], timeout_s=TIMEOUT_S)
-    if ended.code == NOTHING:
-        unreadable = await _prove_readable(node, size_bytes, read or read_ends)
-        if unreadable:
-            return Probe(readable=False, why=unreadable)
+    read = read or is_all_zeroes
+    try:
+        if await _ask(read, node, size_bytes):
+            return Probe(readable=True)
+        # -p: look at the disk itself, not into blkid's cache of former looks
+        ended = await run(["blkid", "-p", "-o", "export", str(node)], timeout_s=TIMEOUT_S)
+        if ended.code == NOTHING:
+            await _ask(read, node, size_bytes)
+    except OSError as failed:
+        return Probe(readable=False, why=failed.strerror or str(failed))
     return interpret(node, ended)
 
 
@@ -101,21 +105,22 @@ def regions(size_bytes: int) -> list[tuple[int, int]]:
     """(offset, length) of what has to be readable on a disk of this size; lengths are multiples of 512."""
     last = max(0, size_bytes - REGION) // ALIGNED * ALIGNED
     wanted = [(0, min(REGION, size_bytes)), (last, size_bytes - last)]
-    wanted += [(offset, COPY) for offset in BTRFS_COPIES if offset + COPY <= size_bytes]
+    blocks = [*BLOCKS, (size_bytes - PROMISE_RAID) // ALIGNED * ALIGNED]
+    wanted += [(offset, ALIGNED) for offset in blocks if offset >= REGION and offset + ALIGNED <= last]
     return wanted
 
 
-def read_ends(node: Path, size_bytes: int) -> None:
-    """Reads all `regions` from the disk itself; OSError where one of them cannot be read whole."""
+def is_all_zeroes(node: Path, size_bytes: int) -> bool:
+    """Whether all `regions` of the disk itself hold zeroes; OSError where one of them cannot be read whole."""
     disk = os.open(node, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
     try:
-        for offset, length in regions(size_bytes):
-            _read_whole(disk, offset, length)
+        found = [_is_zeroes(disk, offset, length) for offset, length in regions(size_bytes)]
     finally:
         os.close(disk)
+    return all(found)
 
 
-def _read_whole(disk: int, offset: int, length: int) -> None:
+def _is_zeroes(disk: int, offset: int, length: int) -> bool:
     with (
         mmap.mmap(-1, max(length, mmap.PAGESIZE)) as buffer,
         memoryview(buffer) as view,
@@ -126,14 +131,10 @@ def _read_whole(disk: int, offset: int, length: int) -> None:
             if step == 0:
                 raise OSError(f"ends {length - got} bytes early at offset {offset + got}")
             got += step
+        return buffer[:length] == bytes(length)
 
 
-async def _prove_readable(node: Path, size_bytes: int, read: Read) -> str:
-    """ "" or what failed."""
+async def _ask(read: Read, node: Path, size_bytes: int) -> bool:
     if size_bytes < ALIGNED:
         raise FailedPreconditionError(f"{node} has {size_bytes} bytes, too few for any file system")
-    try:
-        await with_deadline(f"reading {node}", lambda: read(node, size_bytes), timeout_s=TIMEOUT_S)
-    except OSError as failed:
-        return failed.strerror or str(failed)
-    return ""
+    return await with_deadline(f"reading {node}", lambda: read(node, size_bytes), timeout_s=TIMEOUT_S)

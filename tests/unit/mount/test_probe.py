@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 import struct
 import subprocess
 import threading
@@ -11,7 +12,7 @@ import pytest
 from dpucsi.aio import limit
 from dpucsi.errors import FailedPreconditionError, TimedOutError, UnavailableError
 from dpucsi.mount.command import Ended
-from dpucsi.mount.probe import Content, interpret, probe, read_ends, regions
+from dpucsi.mount.probe import REGION, Content, interpret, is_all_zeroes, probe, regions
 
 SIZE = 64 << 20
 
@@ -92,6 +93,7 @@ async def test_an_error_that_comes_while_blkid_looks_is_seen_behind_it(loop, bla
         reads.append(size)
         if len(reads) == 2:
             raise OSError(errno.EIO, "Input/output error")
+        return False
 
     found = await probe(Path(loop(blank)), SIZE, read)
     assert not found.readable and found.why == "Input/output error"
@@ -102,12 +104,12 @@ async def test_a_disk_that_does_not_answer_is_not_waited_for_and_not_asked_twice
     node = tmp_path / "dead"
 
     def hang(node, size):
-        answer.wait(30)
+        return answer.wait(30)
 
     with limit(0.1), pytest.raises(TimedOutError):
         await probe(node, SIZE, hang)
     with pytest.raises(UnavailableError, match="still hangs"):
-        await probe(node, SIZE, lambda *_: None)
+        await probe(node, SIZE, lambda *_: True)
     answer.set()
 
 
@@ -136,8 +138,48 @@ def test_regions_cover_both_ends(size):
     assert all(offset + length <= size for offset, length in wanted)
 
 
+@pytest.mark.parametrize("size", [SIZE, (1 << 30) + 512, 300 << 30])
+def test_blkid_looks_nowhere_else_on_a_blank_disk(tmp_path, size):
+    """What makes a look for zeroes as good as blkid's own: a byte that nobody read could be a signature."""
+    blank = tmp_path / "blank"
+    with blank.open("wb") as disk:
+        disk.truncate(size)
+    trace = tmp_path / "trace"
+    argv = ["strace", "-P", str(blank), "-e", "trace=lseek,read,pread64", "-o", str(trace), "blkid", "-p", str(blank)]
+    subprocess.run(argv, check=False)
+    looks = [
+        range(int(at), int(at) + int(length))
+        for at, length in re.findall(r"^lseek\(.*= (\d+)\nread\(.*= (\d+)$", trace.read_text(), re.MULTILINE)
+    ]
+    assert len(looks) == trace.read_text().count("read") > 20
+    covered = [range(offset, offset + length) for offset, length in regions(size)]
+    assert [look for look in looks if not any(look[0] in part and look[-1] in part for part in covered)] == []
+
+
+@pytest.mark.parametrize(
+    "at", [*(start for start, _ in regions(SIZE)), REGION - 1, 1 << 20, SIZE - 3087 * 512, SIZE - 1]
+)
+async def test_a_single_byte_anywhere_there_is_left_to_blkid(loop, blank, at):
+    with blank.open("r+b") as disk:
+        disk.seek(at)
+        disk.write(b"x")
+    assert not is_all_zeroes(Path(loop(blank)), SIZE)
+    found = await probe(Path(loop(blank)), SIZE)
+    assert found.readable and found.content is Content.NOTHING
+
+
+@pytest.mark.parametrize("at", [16 << 10, 1 << 20, 4 << 20])
+async def test_the_second_header_of_a_luks_is_content(loop, blank, at):
+    """Its first one was overwritten, and it can still be opened: LUKS2 on-disk format, section 2.1."""
+    with blank.open("r+b") as disk:
+        disk.seek(at)
+        disk.write(struct.pack(">6sHQQ48s32s64s40s48sQ", b"SKUL\xba\xbe", 2, at, 1, *([b"\0"] * 5), at))
+    found = await probe(Path(loop(blank)), SIZE)
+    assert found.content is Content.FOUND and found.signature == "crypto_LUKS"
+
+
 def test_reading_a_disk_of_odd_size(loop, tmp_path):
     file = tmp_path / "odd"
     with file.open("wb") as disk:
         disk.truncate((1 << 20) + 512 * 3)
-    read_ends(Path(loop(file)), (1 << 20) + 512 * 3)
+    assert is_all_zeroes(Path(loop(file)), (1 << 20) + 512 * 3)
