@@ -101,6 +101,9 @@ async def test_every_right_is_used_and_none_lacks(kube_lab: KubeLab, space: Spac
 
 async def everything_happens(space: Space) -> None:
     """What makes the sidecars use their rarer rights, beside what any volume needs."""
+    await space.claim("huge", size="64Ti")
+    await said_again(space, "huge")
+    await space.lab.kubectl.delete("pvc", "huge", namespace=space.namespace)
     thick = f"{space.namespace}-thick"
     await space.apply(objects.storage_class(thick, wait=True, backend="pool-b", thin="false"))
     await capacities_of(space, thick, 1)
@@ -135,6 +138,18 @@ async def capacities_of(space: Space, storage_class: str, count: int) -> None:
         return len(told) == count or None
 
     await wait_until(look, f"{count} CSIStorageCapacity of {storage_class}", timeout_s=60, longest_s=1.0)
+
+
+async def said_again(space: Space, claim: str) -> None:
+    """Waits until the provisioner, which tries again, counts an event instead of making another one."""
+
+    async def look() -> bool | None:
+        found = await space.lab.kubectl.get(
+            "events", namespace=space.namespace, field_selector=f"involvedObject.name={claim},reason=ProvisioningFailed"
+        )
+        return any(one.get("count", 1) > 1 for one in (found or {"items": []})["items"]) or None
+
+    await wait_until(look, f"an event of claim {claim} that is counted", timeout_s=60, longest_s=1.0)
 
 
 async def exported_again(space: Space) -> None:
