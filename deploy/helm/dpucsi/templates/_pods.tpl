@@ -163,6 +163,7 @@ livenessProbe:
   env:
     - {name: NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
     - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+    - {name: POD_IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
   livenessProbe:
     httpGet: {path: /healthz/leader-election, port: {{ index . 3 }}}
     initialDelaySeconds: 10

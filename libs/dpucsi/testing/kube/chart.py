@@ -53,11 +53,11 @@ class Chart:
         self._folder = root / "chart"
         self._values = values
 
-    async def install(self) -> None:
-        """Installs or upgrades it with values-lab.yaml, certificates made just now, and the lab's own values."""
+    async def install(self, more: Object | None = None) -> None:
+        """Installs or upgrades it with values-lab.yaml, certificates made just now, the lab's own values and `more`."""
         self._folder.mkdir(exist_ok=True)
         values = self._folder / "values.json"
-        values.write_text(json.dumps({"tls": {"mode": "secrets", "dpuName": DPU_NAME}} | self._values))
+        values.write_text(json.dumps({"tls": {"mode": "secrets", "dpuName": DPU_NAME}} | self._values | (more or {})))
         await self._kubectl.apply(
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": CHART_NAMESPACE}}, *self._secrets()
         )

@@ -1,0 +1,136 @@
+"""Two controllers, as the chart has them by default: one works, the other one takes over, and no fence is undone."""
+
+import os
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from tests.e2e.kube import objects
+from tests.e2e.kube.load import load_spec, progress, start_load
+from tests.e2e.kube.space import Space, restarts
+
+from dpucsi.aio import wait_until
+from dpucsi.k8s.lease import attacher_lease
+from dpucsi.spdk.nvmf import nvmf_get_subsystems
+from dpucsi.testing.kube.lab import KubeLab
+from dpucsi.testing.kube.leftovers import State
+
+NAMESPACE = "dpucsi"
+LEASES = (attacher_lease(objects.DRIVER), "csi-dpucsi-io")  # the external-attacher's, the external-provisioner's
+TAKEN_OVER_S = 60.0  # a Lease holds for 15 s, and is looked at every 5 s
+CONTAINERS = ("csi-controller", "csi-provisioner", "csi-attacher")
+_WHERE = {"key": "kubernetes.io/hostname", "operator": "In", "values": ["control", "host-b"]}
+_OTHERS = {"matchLabels": {"app.kubernetes.io/component": "controller", "app.kubernetes.io/name": "dpucsi"}}
+# The lab's nodes share one network, so the ports of each replica are bound on the address of its Node, and no two of
+# them run on one, not even while one takes the other's place.
+TWO = {
+    "controller": {
+        "replicas": 2,
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}},
+        "affinity": {
+            "nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {
+                    "nodeSelectorTerms": [{"matchExpressions": [_WHERE]}]
+                }
+            },
+            "podAntiAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": [
+                    {"topologyKey": "kubernetes.io/hostname", "labelSelector": _OTHERS}
+                ]
+            },
+        },
+    },
+    "sidecars": {
+        "provisioner": {"extraArgs": ["--http-endpoint=$(POD_IP):8080"]},
+        "attacher": {"extraArgs": ["--http-endpoint=$(POD_IP):8081"]},
+    },
+}
+pytestmark = pytest.mark.xdist_group("replicas")
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module", autouse=True)
+async def two_controllers(kube_lab: KubeLab, baseline: State) -> AsyncIterator[None]:
+    """Two controllers on two Nodes; one again behind the cases."""
+    await kube_lab.chart.install(TWO)
+    try:
+        await kube_lab.chart.ready()
+        yield
+    finally:
+        await kube_lab.chart.install()
+        await kube_lab.chart.ready()
+
+
+@pytest.mark.parametrize("what", ["stands still", "is deleted by force"])
+async def test_the_leader_stops_and_the_other_one_takes_over(space: Space, what: str):
+    """Behind it: a storage node forgets its exports, the volume moves, a claim is made. Then the old leader is back."""
+    lab, kubectl = space.lab, space.lab.kubectl
+    await start_load(space, "data", storage_class="pool-a", node="host-a")
+    leader = await holder(space, LEASES[0])
+    assert leader.startswith("dpucsi-controller-")
+    stopped = await pids_of(space, leader) if what == "stands still" else []
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    if not stopped:
+        await kubectl("delete", "pod", leader, "-n", NAMESPACE, "--force", "--grace-period=0")
+    try:
+        await wait_until(lambda: others_lead(space, leader), "another leader", timeout_s=TAKEN_OVER_S)
+        lab.processes["storage-a"].kill()
+        await lab.start("storage-a")
+        await progress(space, "data")
+        await space.delete_pod("data")
+        await space.apply(objects.pod("moved", load_spec("data", "host-b")))
+        await space.running("moved")
+        await start_load(space, "new", storage_class="pool-b", node="host-a")
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    if stopped:  # its sidecars find that they lead no more, and end
+        await wait_until(lambda: has_ended(space, leader), f"end of the sidecars of {leader}", timeout_s=60)
+        await kubectl("wait", "pod", leader, "-n", NAMESPACE, "--for=condition=Ready", "--timeout=60s")
+    for pod in ("moved", "new"):
+        await progress(space, pod)
+    assert await allowed(space, "data") == await recorded(space, "data")
+
+
+async def holder(space: Space, lease: str) -> str:
+    """The pod that holds a Lease."""
+    found = await space.lab.kubectl.get("lease", lease, namespace=NAMESPACE)
+    return str(found["spec"].get("holderIdentity", "")) if found else ""
+
+
+async def others_lead(space: Space, leader: str) -> bool | None:
+    """True when no Lease is held by `leader` any more."""
+    holders = [await holder(space, lease) for lease in LEASES]
+    return (all(holders) and leader not in holders) or None
+
+
+async def pids_of(space: Space, pod: str) -> list[int]:
+    """The first processes of a controller's containers."""
+    found = await space.lab.kubectl.get("pod", pod, namespace=NAMESPACE)
+    node = space.lab.nodes[found["spec"]["nodeName"]]
+    pids = [pid for container in CONTAINERS for pid in node.containers(pod, container)]
+    assert len(pids) == len(CONTAINERS)
+    return pids
+
+
+async def has_ended(space: Space, pod: str) -> bool | None:
+    """True when a sidecar of `pod` was started again."""
+    found = await space.lab.kubectl.get("pod", pod, namespace=NAMESPACE)
+    return restarts(found) > 0 or None
+
+
+async def allowed(space: Space, claim: str) -> list[str]:
+    """The host NQNs that the storage node lets to a claim's volume."""
+    pv = await space.lab.kubectl.get("pv", await space.bound(claim))
+    uuid = pv["spec"]["csi"]["volumeHandle"].rpartition("/")[2]
+    async with space.lab.hardware.spdk("storage-a") as spdk:
+        return [host for one in await nvmf_get_subsystems(spdk) if one.nqn.endswith(uuid) for host in one.hosts]
+
+
+async def recorded(space: Space, claim: str) -> list[str]:
+    """The host NQNs of its VolumeAttachments."""
+    pv = await space.bound(claim)
+    listed = await space.items("volumeattachment")
+    ours = [one for one in listed if one["spec"]["source"]["persistentVolumeName"] == pv]
+    return [one["status"]["attachmentMetadata"]["hostnqn"] for one in ours]
