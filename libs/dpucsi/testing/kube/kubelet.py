@@ -55,9 +55,11 @@ def write_config(path: Path, *, ip: str, credentials: Credentials, taint: str) -
         "serializeImagePulls": False,
         "clusterDNS": ["10.0.0.10"],  # nobody serves it; without one every pod has a warning
         "oomScoreAdj": 0,
-        # A dead node is noticed soon; a volume that is no longer in use is reported soon.
+        # A dead node is noticed soon; a volume that is in use, or no longer, is reported soon. Nothing is attached or
+        # detached before, so by default every one would wait for up to 10 s.
         "nodeLeaseDurationSeconds": 8,
-        "nodeStatusUpdateFrequency": "2s",
+        "nodeStatusUpdateFrequency": "200ms",
+        "nodeStatusReportFrequency": "10s",
         "crashLoopBackOff": {"maxContainerRestartPeriod": "1s"},
     }
     if taint:
