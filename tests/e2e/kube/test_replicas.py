@@ -105,9 +105,16 @@ async def others_lead(space: Space, leader: str) -> bool | None:
     return (all(holders) and leader not in holders) or None
 
 
+async def controller(space: Space, pod: str) -> objects.Object:
+    """The pod of a controller."""
+    found = await space.lab.kubectl.get("pod", pod, namespace=NAMESPACE)
+    assert found is not None, f"no pod {pod}"
+    return dict(found)
+
+
 async def pids_of(space: Space, pod: str) -> list[int]:
     """The first processes of a controller's containers."""
-    found = await space.lab.kubectl.get("pod", pod, namespace=NAMESPACE)
+    found = await controller(space, pod)
     node = space.lab.nodes[found["spec"]["nodeName"]]
     pids = [pid for container in CONTAINERS for pid in node.containers(pod, container)]
     assert len(pids) == len(CONTAINERS)
@@ -116,13 +123,12 @@ async def pids_of(space: Space, pod: str) -> list[int]:
 
 async def has_ended(space: Space, pod: str) -> bool | None:
     """True when a sidecar of `pod` was started again."""
-    found = await space.lab.kubectl.get("pod", pod, namespace=NAMESPACE)
-    return restarts(found) > 0 or None
+    return restarts(await controller(space, pod)) > 0 or None
 
 
 async def allowed(space: Space, claim: str) -> list[str]:
     """The host NQNs that the storage node lets to a claim's volume."""
-    pv = await space.lab.kubectl.get("pv", await space.bound(claim))
+    pv = await space.get("pv", await space.bound(claim))
     uuid = pv["spec"]["csi"]["volumeHandle"].rpartition("/")[2]
     async with space.lab.hardware.spdk("storage-a") as spdk:
         return [host for one in await nvmf_get_subsystems(spdk) if one.nqn.endswith(uuid) for host in one.hosts]
