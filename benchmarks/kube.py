@@ -97,16 +97,16 @@ async def claim_to_mounted(space: Space, storage_class: str, name: str) -> Round
 def driver_seconds(log: str, pod: str) -> float:
     """How long NodeStageVolume and NodePublishVolume took for `pod`, as the kubelet's log has it."""
     lines = [line for line in log.splitlines() if line.endswith(pod)]
-    before, behind = (_moment(next(line for line in lines if words in line)) for words in (BEFORE, BEHIND))
-    return (behind - before) % timedelta(days=1) / timedelta(seconds=1)
+    return (_moment(lines, BEHIND) - _moment(lines, BEFORE)) % timedelta(days=1) / timedelta(seconds=1)
 
 
-def _moment(line: str) -> datetime:
-    """The time of a line of klog; it has no year, and no day is kept."""
-    stamp = re.match(r"I\d{4} ([\d:.]+)", line)
-    if stamp is None:
-        raise ValueError(f"no time in the kubelet's line {line[:80]!r}")
-    return datetime.strptime(stamp[1], "%H:%M:%S.%f")  # two of one machine are compared
+def _moment(lines: list[str], words: str) -> datetime:
+    """The time of day of the line with `words`; klog's time has no year."""
+    for line in lines:
+        stamp = re.match(r"I\d{4} ([\d:.]+)", line)
+        if stamp and words in line:
+            return datetime.strptime(stamp[1], "%H:%M:%S.%f")  # two of one machine are compared
+    raise ValueError(f"the kubelet does not say {words!r} any more: see what it says instead, with -v=1")
 
 
 def show(console: Console, taken: dict[str, list[Round]]) -> None:
