@@ -4,7 +4,9 @@ import json
 import os
 import secrets
 import subprocess
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import trustme
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -17,7 +19,7 @@ from dpucsi.testing.lab import free_ports, listening
 from dpucsi.testing.process import LabProcess
 
 BIN = Path(os.environ.get("TOOLS_HOME", Path.home() / ".cache/dpucsi-tools")) / "bin"
-NEEDED = ("etcd", "etcdctl", "kube-apiserver", "kubectl")
+NEEDED = ("etcd", "kube-apiserver", "kubectl")
 START_S = 60.0
 
 
@@ -79,10 +81,14 @@ class ControlPlane:
 
     def compact(self) -> None:
         """Forgets every version but the newest: a watch from an older one is answered with 410."""
-        etcdctl = [str(BIN / "etcdctl"), f"--endpoints=http://127.0.0.1:{self.etcd_port}"]
-        status = subprocess.run([*etcdctl, "endpoint", "status", "-w", "json"], capture_output=True, check=True)
-        revision = json.loads(status.stdout)[0]["Status"]["header"]["revision"]
-        subprocess.run([*etcdctl, "compact", str(revision)], capture_output=True, check=True)
+        status = self._ask_etcd("maintenance/status", {})
+        self._ask_etcd("kv/compaction", {"revision": status["header"]["revision"]})
+
+    def _ask_etcd(self, call: str, request: dict[str, object]) -> dict[str, Any]:
+        """One of etcd's gRPC calls by its JSON gateway."""
+        url = f"http://127.0.0.1:{self.etcd_port}/v3/{call}"
+        with urllib.request.urlopen(urllib.request.Request(url, json.dumps(request).encode()), timeout=10) as answer:
+            return dict(json.load(answer))
 
     async def _until_listening(self, process: LabProcess, port: int) -> None:
         async def accepts() -> bool | None:
