@@ -4,7 +4,6 @@ import os
 import signal
 from collections.abc import AsyncIterator
 
-import pytest
 import pytest_asyncio
 from tests.e2e.kube import objects
 from tests.e2e.kube.load import load_spec, progress, start_load
@@ -13,8 +12,6 @@ from tests.e2e.kube.space import Space, restarts
 from dpucsi.aio import wait_until
 from dpucsi.k8s.lease import attacher_lease
 from dpucsi.spdk.nvmf import nvmf_get_subsystems
-from dpucsi.testing.kube.lab import KubeLab
-from dpucsi.testing.kube.leftovers import State
 
 NAMESPACE = "dpucsi"
 LEASES = (attacher_lease(objects.DRIVER), "csi-dpucsi-io")  # the external-attacher's, the external-provisioner's
@@ -46,51 +43,46 @@ TWO = {
         "attacher": {"extraArgs": ["--http-endpoint=$(POD_IP):8081"]},
     },
 }
-pytestmark = pytest.mark.xdist_group("replicas")
 
 
-@pytest_asyncio.fixture(loop_scope="session", scope="module", autouse=True)
-async def two_controllers(kube_lab: KubeLab, baseline: State) -> AsyncIterator[None]:
-    """Two controllers on two Nodes; one again behind the cases."""
-    await kube_lab.chart.install(TWO)
+@pytest_asyncio.fixture
+async def two(space: Space) -> AsyncIterator[Space]:
+    """Two controllers on two Nodes; one again behind the case."""
+    chart = space.lab.chart
+    await chart.install(TWO)
     try:
-        await kube_lab.chart.ready()
-        yield
+        await chart.ready()
+        yield space
     finally:
-        await kube_lab.chart.install()
-        await kube_lab.chart.ready()
+        await chart.install()
+        await chart.ready()
 
 
-@pytest.mark.parametrize("what", ["stands still", "is deleted by force"])
-async def test_the_leader_stops_and_the_other_one_takes_over(space: Space, what: str):
-    """Behind it: a storage node forgets its exports, the volume moves, a claim is made. Then the old leader is back."""
-    lab, kubectl = space.lab, space.lab.kubectl
-    await start_load(space, "data", storage_class="pool-a", node="host-a")
-    leader = await holder(space, LEASES[0])
-    assert leader.startswith("dpucsi-controller-")
-    stopped = await pids_of(space, leader) if what == "stands still" else []
+async def test_a_leader_that_stands_still_is_taken_over_from_and_changes_nothing_when_it_goes_on(two: Space):
+    """Meanwhile a storage node forgets its exports, a volume moves, and a claim is made."""
+    lab = two.lab
+    await start_load(two, "data", storage_class="pool-a", node="host-a")
+    leader = await holder(two, LEASES[0])
+    stopped = await pids_of(two, leader)
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
-    if not stopped:
-        await kubectl("delete", "pod", leader, "-n", NAMESPACE, "--force", "--grace-period=0")
     try:
-        await wait_until(lambda: others_lead(space, leader), "another leader", timeout_s=TAKEN_OVER_S)
+        await wait_until(lambda: others_lead(two, leader), "another leader", timeout_s=TAKEN_OVER_S)
         lab.processes["storage-a"].kill()
         await lab.start("storage-a")
-        await progress(space, "data")
-        await space.delete_pod("data")
-        await space.apply(objects.pod("moved", load_spec("data", "host-b")))
-        await space.running("moved")
-        await start_load(space, "new", storage_class="pool-b", node="host-a")
+        await progress(two, "data")
+        await two.delete_pod("data")
+        await two.apply(objects.pod("moved", load_spec("data", "host-b")))
+        await two.running("moved")
+        await start_load(two, "new", storage_class="pool-b", node="host-a")
     finally:
         for pid in stopped:
             os.kill(pid, signal.SIGCONT)
-    if stopped:  # its sidecars find that they lead no more, and end
-        await wait_until(lambda: has_ended(space, leader), f"end of the sidecars of {leader}", timeout_s=60)
-        await kubectl("wait", "pod", leader, "-n", NAMESPACE, "--for=condition=Ready", "--timeout=60s")
+    await wait_until(lambda: has_ended(two, leader), f"end of a sidecar of {leader}, which leads no more", timeout_s=60)
+    await lab.kubectl("wait", "pod", leader, "-n", NAMESPACE, "--for=condition=Ready", "--timeout=60s")
     for pod in ("moved", "new"):
-        await progress(space, pod)
-    assert await allowed(space, "data") == await recorded(space, "data")
+        await progress(two, pod)
+    assert await allowed(two, "data") == await recorded(two, "data")
 
 
 async def holder(space: Space, lease: str) -> str:
