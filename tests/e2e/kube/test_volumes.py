@@ -39,6 +39,7 @@ async def test_a_retained_volume_outlives_its_claim_and_can_be_had_again(space: 
     await space.lab.kubectl("patch", "pv", pv, "-p", unbind)
     spec = objects.claim_spec(f"{space.namespace}-keep", "128Mi") | {"volumeName": pv}
     await space.apply(objects.claim("again", spec))
+    assert await space.bound("again") == pv
     await space.pod("second", READ, claim="again", once=True)
     assert await space.result("second") == wrote
     await space.delete_pod("second")
