@@ -58,7 +58,7 @@ async def test_helm_test_passes_and_leaves_nothing(kube_lab: KubeLab, space: Spa
 async def test_renewed_certificates_are_taken_up_without_a_restart(kube_lab: KubeLab, space: Space):
     """Even of another CA, on both sides at once."""
     before = await running_pods(kube_lab)
-    await kube_lab.chart.install()  # the Secrets are new, nothing else is
+    await kube_lab.chart.renew_certificates()
     # The kubelet looks at a pod's Secrets once a minute, and when the pod changes.
     await kube_lab.kubectl("annotate", "pod", "--all", "-n", CHART_NAMESPACE, "--overwrite", "looked-at=now")
     for node in HOSTS:

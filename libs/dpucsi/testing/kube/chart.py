@@ -51,19 +51,24 @@ class Chart:
     def __init__(self, root: Path, kubectl: Kubectl, values: Object) -> None:
         self._kubectl = kubectl
         self._folder = root / "chart"
+        self._tls = self._folder / "tls"
         self._values = values
 
     async def install(self, more: Object | None = None) -> None:
-        """Installs or upgrades it with values-lab.yaml, certificates made just now, the lab's own values and `more`."""
+        """Installs or upgrades it with values-lab.yaml, the lab's own values and `more`; certificates stay."""
         self._folder.mkdir(exist_ok=True)
         values = self._folder / "values.json"
         values.write_text(json.dumps({"tls": {"mode": "secrets", "dpuName": DPU_NAME}} | self._values | (more or {})))
-        await self._kubectl.apply(
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": CHART_NAMESPACE}}, *self._secrets()
-        )
+        await self._kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": CHART_NAMESPACE}})
+        if not self._tls.exists():
+            await self.renew_certificates()
         files = ("--values", str(CHART / "values-lab.yaml"), "--values", str(values))
         where = ("--namespace", CHART_NAMESPACE)
         await self._kubectl.run(tool("helm"), "upgrade", "--install", RELEASE, str(CHART), *where, *files)
+
+    async def renew_certificates(self) -> None:
+        """New ones, of a new CA. Host and DPU do not trust each other until the kubelets have brought them to both."""
+        await self._kubectl.apply(*self._secrets())
 
     async def ready(self) -> None:
         """Returns when every pod of it is as new as it should be, and Ready."""
@@ -72,7 +77,7 @@ class Chart:
             await self._kubectl("rollout", "status", name, "-n", CHART_NAMESPACE, f"--timeout={ROLLOUT_S}s")
 
     def _secrets(self) -> list[Object]:
-        folder = Certificates.make(self._folder / "tls", "dpucsi-host", DPU_NAME).folder
+        folder = Certificates.make(self._tls, "dpucsi-host", DPU_NAME).folder
         return [
             {
                 "apiVersion": "v1",
