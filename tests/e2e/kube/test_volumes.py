@@ -35,11 +35,13 @@ async def test_a_retained_volume_outlives_its_claim_and_can_be_had_again(space: 
     await space.delete_pod("first")
     await space.lab.kubectl.delete("pvc", "kept", namespace=space.namespace)
     await space.until("pv", pv, phase_is("Released"), "release")
-    unbind = '{"spec":{"claimRef":null,"persistentVolumeReclaimPolicy":"Delete"}}'
-    await space.lab.kubectl("patch", "pv", pv, "-p", unbind)
+    await space.lab.kubectl("patch", "pv", pv, "-p", '{"spec":{"claimRef":null}}')
+    await space.until("pv", pv, phase_is("Available"), "Available")
     spec = objects.claim_spec(f"{space.namespace}-keep", "128Mi") | {"volumeName": pv}
     await space.apply(objects.claim("again", spec))
     assert await space.bound("again") == pv
+    # Not before: the external-provisioner would delete it as one that is Released still.
+    await space.lab.kubectl("patch", "pv", pv, "-p", '{"spec":{"persistentVolumeReclaimPolicy":"Delete"}}')
     await space.pod("second", READ, claim="again", once=True)
     assert await space.result("second") == wrote
     await space.delete_pod("second")
