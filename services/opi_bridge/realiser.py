@@ -51,8 +51,8 @@ class Realiser:
     async def _after(self, durable: Awaitable[None] | None, instance: Instance, entry: Entry, seen: object) -> None:
         if durable is not None:
             await durable
-        self._check_still(instance, entry)
-        await self._make(entry, seen)
+        with self._client.only(instance):
+            await self._make(entry, seen)
 
     async def _make(self, entry: Entry, seen: object) -> None:
         entry.doubt = True
@@ -88,9 +88,9 @@ class Realiser:
             if entry.realised != instance and await self._is_gone(entry):
                 return
             entry.realised = None
-            self._check_still(instance, entry)
             try:
-                await entry.kind.unmake(entry.name, entry.resource)
+                with self._client.only(instance):
+                    await entry.kind.unmake(entry.name, entry.resource)
             except UNKNOWN_OUTCOME:
                 raise
             except DpucsiError:
@@ -100,7 +100,3 @@ class Realiser:
     async def _is_gone(self, entry: Entry) -> bool:
         seen = await entry.kind.read(entry.name, entry.resource, self._live)
         return entry.kind.is_gone(entry.resource, seen)
-
-    def _check_still(self, instance: Instance, entry: Entry) -> None:
-        if self._client.instance != instance:
-            raise UnavailableError(f"{self._client} was restarted while {entry.name} was looked at; try again")

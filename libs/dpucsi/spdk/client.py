@@ -2,8 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import Callable
-from contextvars import Context
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import Context, ContextVar
 from itertools import count
 from types import TracebackType
 from typing import Self
@@ -28,6 +29,7 @@ BACKOFF_FIRST_S, BACKOFF_LONGEST_S = 0.05, 2.0
 GRACE_S = 5.0
 
 log = structlog.get_logger(__name__)
+_only: ContextVar["tuple[SpdkClient, Instance] | None"] = ContextVar("only", default=None)
 
 
 class SpdkClient:
@@ -129,10 +131,29 @@ class SpdkClient:
     async def _call(self, method: str, params: Params | None) -> Json:
         while True:
             connection = await self._connected()
+            self._check_meant(method)
             try:
                 return await connection.call(method, params)
             except NotSentError:
                 continue
+
+    @contextmanager
+    def only(self, instance: Instance) -> Iterator[None]:
+        """Calls made inside go to the process `instance` or fail, unsent, with UnavailableError.
+
+        For who decided by the state of one process: in the next one, which has forgotten everything, the same call
+        means something else.
+        """
+        token = _only.set((self, instance))
+        try:
+            yield
+        finally:
+            _only.reset(token)
+
+    def _check_meant(self, method: str) -> None:
+        meant = _only.get()
+        if meant is not None and meant[0] is self and meant[1] != self.instance:
+            raise UnavailableError(f"{self} was restarted before it was sent {method}; try again")
 
     async def new_instance(self, other_than: Instance | None = None) -> Instance:
         """Returns as soon as an SPDK process is connected that is not `other_than`.

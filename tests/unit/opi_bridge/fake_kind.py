@@ -4,14 +4,15 @@ The far side is "SPDK" to the engine: subsystems by NQN, as `serial` texts. The 
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dpucsi.aio import Operations
 from dpucsi.api.opi.storage.v1 import frontend_nvme_pb2 as pb
-from dpucsi.errors import DpucsiError, FailedPreconditionError, InvalidArgumentError
+from dpucsi.errors import DpucsiError, FailedPreconditionError, InvalidArgumentError, UnavailableError
 from dpucsi.spdk import Instance
 from dpucsi.store import Records
 from opi_bridge.engine import Engine
@@ -29,8 +30,19 @@ class FarSide:
     before: dict[str, DpucsiError] = field(default_factory=dict)
     after: dict[str, DpucsiError] = field(default_factory=dict)
     instance: Instance = field(default_factory=lambda: Instance(1, 100))
+    meant: Instance | None = None
+
+    @contextmanager
+    def only(self, instance: Instance) -> Iterator[None]:
+        self.meant = instance
+        try:
+            yield
+        finally:
+            self.meant = None
 
     async def act(self, call: str, effect: Any = None) -> None:
+        if self.meant not in (None, self.instance):
+            raise UnavailableError("restarted")
         self.calls.append(call)
         await asyncio.sleep(0)
         if call in self.before:

@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
-from tests.unit.opi_bridge.fake_kind import Desk, FakeKind, FarSide, FirstActingKind, create_request
+from tests.unit.opi_bridge.fake_kind import (
+    Desk,
+    FakeKind,
+    FakePreparation,
+    FarSide,
+    FirstActingKind,
+    create_request,
+)
 
 from dpucsi.api.opi.storage.v1 import frontend_nvme_pb2 as pb
 from dpucsi.errors import (
@@ -19,7 +26,7 @@ from dpucsi.errors import (
     UnavailableError,
     UnimplementedError,
 )
-from dpucsi.spdk import ConnectionLostError
+from dpucsi.spdk import ConnectionLostError, Instance
 
 NAME = "nvmeSubsystems/s1"
 AWAITS = range(1, 14)  # a create has fewer
@@ -127,6 +134,13 @@ async def test_unreachable_before_anything_was_made(desk: Desk) -> None:
     assert desk.stored() == []
 
 
+async def test_nothing_is_made_in_a_process_that_was_not_looked_at(desk: Desk) -> None:
+    desk.kind.check_before = lambda *_: desk.far.restart()  # type: ignore[method-assign]
+    with pytest.raises(UnavailableError):
+        await desk.create()
+    assert (desk.far.calls, desk.far.serials) == (["read"], {})
+
+
 async def test_something_else_in_its_place_is_left_alone(desk: Desk) -> None:
     desk.far.serials["nqn.a"] = "foreign"
     with pytest.raises(FailedPreconditionError, match="foreign"):
@@ -175,6 +189,23 @@ async def test_delete_in_another_spdk_process_looks_first(desk: Desk) -> None:
     desk.far.calls.clear()
     await desk.delete()
     assert desk.far.calls == ["read"]
+
+
+async def test_nothing_is_removed_in_a_process_that_was_not_looked_at(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await desk.create()
+    prepared = desk.far.instance
+
+    async def done(_: object) -> Instance:
+        desk.far.restart()
+        return prepared
+
+    monkeypatch.setattr(FakePreparation, "done", done)
+    desk.far.calls.clear()
+    with pytest.raises(UnavailableError):
+        await desk.delete()
+    assert (desk.far.calls, desk.stored()) == ([], [NAME])
 
 
 async def test_failed_delete_keeps_the_object(desk: Desk) -> None:

@@ -452,6 +452,37 @@ async def test_a_restart_is_a_new_instance_even_with_the_same_pid(
     assert await client.call("echo", {"n": 1}) == {"n": 1}
 
 
+async def test_a_call_meant_for_one_process_is_not_sent_to_the_next_one(far: ScriptedSpdk) -> None:
+    asked = []
+
+    def restart(session: Session, request: Request) -> None:
+        asked.append(request["params"]["n"])
+        if len(far.sessions) > 1:
+            return session.answer(request, None)
+        far.pid, far.started = 4712, asyncio.get_running_loop().time()
+        return session.close()
+
+    far.script = restart
+    async with SpdkClient(far.endpoint, window=1) as client:
+        with client.only(await soon(client.new_instance())):
+            calls = [client.call("echo", {"n": n}) for n in (1, 2)]
+            sent, waited = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(sent, ConnectionLostError)
+        assert type(waited) is UnavailableError
+        assert "was restarted before it was sent echo" in str(waited)
+        await client.call("echo", {"n": 3})
+    assert asked == [1, 3]
+
+
+async def test_a_call_meant_for_one_process_outlives_a_lost_connection(far: ScriptedSpdk, client: SpdkClient) -> None:
+    first = await soon(client.new_instance())
+    far.sessions[0].close()
+    with suppress(ConnectionLostError):
+        await client.call("echo")
+    with client.only(first):
+        assert await client.call("echo", {"n": 1}) == {"n": 1}
+
+
 async def test_an_spdk_that_waits_for_its_start_is_spoken_to(tmp_path: Path) -> None:
     class Waiting(ScriptedSpdk):
         async def _take(self, session: Session, request: Request) -> None:
