@@ -134,7 +134,8 @@ class MemoryController:
 
 
 class FarSide:
-    """Listens in `functions`; `namespaces`: by function and nsid. They outlive its death, as an lvol does."""
+    """Listens in `functions`; `namespaces`: by function and nsid. They outlive its death, as an lvol does. `refused`:
+    when it was tried and nobody listened, in the loop's seconds."""
 
     def __init__(self, functions: Path) -> None:
         self._functions = functions
@@ -142,6 +143,7 @@ class FarSide:
         self.namespaces: dict[str, dict[int, MemoryNamespace]] = {}
         self.sessions: dict[str, MemoryController] = {}
         self.connected = asyncio.Event()
+        self.refused: list[float] = []
         self._listeners: dict[str, socket.socket] = {}
 
     def listen(self, function: str, **namespaces: MemoryNamespace) -> None:
@@ -194,6 +196,7 @@ class FarSide:
     ) -> Controller:
         function = path.parent.name
         if function not in self._listeners:
+            self.refused.append(asyncio.get_running_loop().time())
             raise ConnectionRefusedError(errno.ECONNREFUSED, "nobody listens")
         session = MemoryController(self.subnqn, self.namespaces[function], on_namespaces, on_lost)
         self.sessions[function] = session

@@ -1,6 +1,7 @@
 """Functions of a card whose SPDK dies, comes back with more or less, or takes them away; and what the Host does."""
 
 import asyncio
+from itertools import pairwise
 from pathlib import Path
 from uuid import UUID, uuid5
 
@@ -12,6 +13,7 @@ from dpucsi.errors import UnavailableError
 from dpucsi.nvme.sysfs import Disk
 from dpucsi.testing.leftovers import mounts
 from emulated_card import loops
+from emulated_card.function import FIRST_S, GROWTH, LONGEST_S
 
 VOLUME = UUID("6f1f9d6c-5a2d-4c5e-9c7a-8a6b6f8e3f10")
 OTHER = uuid5(VOLUME, "other")
@@ -65,6 +67,15 @@ async def test_a_dead_spdk_is_waited_for_longer_than_any_recovery(host: Host, fa
     disk = await host.shown(VOLUME)
     far.die()
     await stays(host, disk, 2 * SOON_S)
+
+
+async def test_a_dead_spdk_is_tried_ever_less_often(host: Host, far: FarSide) -> None:
+    far.listen(FUNCTION, n1=volume())
+    await host.shown(VOLUME)
+    far.die()
+    await until(lambda: len(far.refused) > 12 or None, "tries to connect")
+    pauses = [later - earlier for earlier, later in pairwise(far.refused)]
+    assert all(pause >= min(FIRST_S * GROWTH**n, LONGEST_S) for n, pause in enumerate(pauses, 1))
 
 
 @soon
