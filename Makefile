@@ -29,7 +29,7 @@ kube-tools:
 test: guest-packages csi-sanity $(VENV)/test.stamp  ## ARGS="tests/unit -k slots"
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --ignore=tests/e2e/kube --ignore=tests/e2e/image $(ARGS)
 
-# Each of the workers has a cluster of its own. What the cases print is seen with WORKERS=0.
+# Each of the workers has a cluster of its own. What the cases show is printed at the end.
 test-kube: packages kube-tools $(VENV)/test.stamp  ## as root; ARGS="-k chaos" WORKERS=0
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup tests/e2e/kube $(ARGS)
 

@@ -1,7 +1,7 @@
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,8 @@ from dpucsi.testing.kube.leftovers import State, comes_to
 
 CASE_S = 900
 FOLDER = Path(__file__).parent
+SHOWN = "shown"
+Shows = Callable[[str], None]
 # No case waits half a minute until I/O without a path fails, or minutes until a Host looks for what kubelet forgot.
 VALUES = {
     "dpu": {"opiBridge": {"extraArgs": ["--fast-io-fail-timeout=10", "--reconnect-delay=1"]}},
@@ -27,6 +29,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(FOLDER) and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(CASE_S))
+
+
+@pytest.fixture
+def shows(record_property: Callable[[str, object], None]) -> Shows:
+    """Takes a line that the run's summary prints, from a worker of pytest-xdist too."""
+    return lambda line: record_property(SHOWN, line)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the cases have shown."""
+    reports = [one for kind in ("passed", "failed") for one in terminalreporter.getreports(kind)]
+    lines = [line for one in reports if one.when == "call" for name, line in one.user_properties if name == SHOWN]
+    if lines:
+        terminalreporter.section("figures")
+    for line in lines:
+        terminalreporter.write_line(line)
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")

@@ -1,6 +1,6 @@
 """Random kills while claims are provisioned, attached, written, read back, detached and deleted: all ends well.
 
-DPUCSI_CHAOS_S=600 DPUCSI_CHAOS_CLAIMS=50 DPUCSI_CHAOS_SEEDS=1,2,3 make test-kube ARGS="-k chaos" WORKERS=0
+DPUCSI_CHAOS_S=600 DPUCSI_CHAOS_CLAIMS=50 DPUCSI_CHAOS_SEEDS=1,2,3 make test-kube ARGS="-k chaos"
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import pytest
+from tests.e2e.kube.conftest import Shows
 from tests.e2e.kube.objects import shell
 from tests.e2e.kube.space import GONE_S, Space, is_gone
 
@@ -46,7 +47,7 @@ KUBELETS = ("host-a", "host-b")
 
 @pytest.mark.timeout(DURATION_S + 900)
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_chaos(space: Space, seed: int, capsys):
+async def test_chaos(space: Space, seed: int, shows: Shows):
     kills: Counter[str] = Counter()
     chaos = asyncio.create_task(kill_at_random(space, random.Random(seed), kills))
     began = time.monotonic()
@@ -56,9 +57,8 @@ async def test_chaos(space: Space, seed: int, capsys):
         chaos.cancel()
         await asyncio.gather(chaos, return_exceptions=True)
     await everything_runs(space)
-    with capsys.disabled():
-        print(f"\nseed {seed}: {sum(kills.values())} kills in {time.monotonic() - began:.0f} s, {lives} claims")
-        print("  " + ", ".join(f"{name} {count}" for name, count in sorted(kills.items())))
+    shows(f"seed {seed}: {sum(kills.values())} kills in {time.monotonic() - began:.0f} s, {lives} claims")
+    shows("  " + ", ".join(f"{name} {count}" for name, count in sorted(kills.items())))
     assert lives >= CLAIMS and sum(kills.values()) > 0
 
 

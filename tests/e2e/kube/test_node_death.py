@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 from tests.e2e.kube import objects
+from tests.e2e.kube.conftest import Shows
 from tests.e2e.kube.load import load_spec, parse, progress
 from tests.e2e.kube.objects import shell
 from tests.e2e.kube.space import Space
@@ -19,7 +20,7 @@ DEAD, ALIVE = "host-a", "host-b"
 
 
 @pytest.mark.parametrize("dpu", ["its DPU works on", "its DPU stopped, dirty pages to write"])
-async def test_the_volume_of_a_dead_node_moves(space: Space, dpu: str, capsys):
+async def test_the_volume_of_a_dead_node_moves(space: Space, dpu: str, shows: Shows):
     stopped = dpu.startswith("its DPU stopped")
     lab, kubectl = space.lab, space.lab.kubectl
     await space.claim("data", "pool-a")
@@ -51,11 +52,10 @@ async def test_the_volume_of_a_dead_node_moves(space: Space, dpu: str, capsys):
     await progress(space, "new", 50)
     first = parse(str(await kubectl("logs", "new", "-n", space.namespace, "--timestamps")))[0]
     last = parse(node.log_of(uid))[-1]
-    with capsys.disabled():
-        print(
-            f"\n{dpu}: last acknowledged write of the old node {last.at.time()}, fence seen {fenced.time()}, "
-            f"first write of the new node {first.at.time()}"
-        )
+    shows(
+        f"{dpu}: last acknowledged write of the old node {last.at.time()}, fence seen {fenced.time()}, "
+        f"first write of the new node {first.at.time()}"
+    )
     assert last.at < fenced < first.at
     await space.delete_pod("new")  # what the kernel has cached goes with the mount
     await _look_again(space, before, last.number)
