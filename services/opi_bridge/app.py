@@ -52,7 +52,7 @@ async def running_bridge(config: Config, driver: DpuDriver) -> AsyncIterator[Bri
     # Parents and references first: an object that is loaded finds what it depends on.
     objects.load((remote_controllers, paths, subsystems, namespaces, controllers))
     preparation = Preparation(client, driver.transports(), _initiator_options(config), config.spdk_timeout)
-    realiser = Realiser(client, preparation)
+    realiser = Realiser(client, objects, preparation)
     operations = Operations(config.operation_limit)
     engine = Engine(client, objects, realiser, operations)
     reconciler = Reconciler(

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
-from dpucsi.errors import DpucsiError, UnavailableError
+from dpucsi.errors import DpucsiError
 from dpucsi.spdk.bdev import Bdev
 from dpucsi.spdk.nvme import RemoteController
 from dpucsi.spdk.nvmf import Subsystem
-from opi_bridge.names import NamePattern, parent_of
+from opi_bridge.names import NamePattern
 
 if TYPE_CHECKING:
     from opi_bridge.objects import Objects
@@ -147,8 +147,3 @@ class RecordKind(Kind[ResourceT, None]):
 
 
 AnyKind = Kind[Any, Any]
-
-
-def not_back_yet(name: str) -> UnavailableError:
-    """Its parent is wanted, and SPDK has it not: SPDK was restarted, or somebody else removed it there."""
-    return UnavailableError(f"{name}: SPDK has no {parent_of(name)} now; it is being brought back, try again")

@@ -6,7 +6,8 @@ from collections.abc import Awaitable
 from dpucsi.errors import DpucsiError, TimedOutError, UnavailableError
 from dpucsi.spdk import Instance, SpdkClient
 from opi_bridge.kind import View
-from opi_bridge.objects import Entry
+from opi_bridge.names import parent_of
+from opi_bridge.objects import Entry, Objects
 from opi_bridge.preparation import Preparation
 from opi_bridge.views import LiveView
 
@@ -17,8 +18,9 @@ UNKNOWN_OUTCOME = (UnavailableError, TimedOutError)
 class Realiser:
     """Acts on one object at a time, under the object's lock."""
 
-    def __init__(self, client: SpdkClient, preparation: Preparation) -> None:
+    def __init__(self, client: SpdkClient, objects: Objects, preparation: Preparation) -> None:
         self._client = client
+        self._objects = objects
         self._preparation = preparation
         self._live = LiveView(client)
 
@@ -51,8 +53,16 @@ class Realiser:
     async def _after(self, durable: Awaitable[None] | None, instance: Instance, entry: Entry, seen: object) -> None:
         if durable is not None:
             await durable
+        self._check_parent(entry)
         with self._client.only(instance):
             await self._make(entry, seen)
+
+    def _check_parent(self, entry: Entry) -> None:
+        parent = self._objects.find(parent_of(entry.name))
+        if parent is not None and parent.kind.in_spdk and not self._preparation.is_current(parent.realised):
+            raise UnavailableError(
+                f"{entry.name}: {self._client} has no {parent.name} now; it is being brought back, try again"
+            )
 
     async def _make(self, entry: Entry, seen: object) -> None:
         entry.doubt = True

@@ -11,7 +11,7 @@ from dpucsi.model import HostFunction
 from dpucsi.spdk import SpdkClient
 from dpucsi.spdk.address import TransportAddress
 from dpucsi.spdk.nvmf import Subsystem
-from opi_bridge.kind import Kind, View, not_back_yet
+from opi_bridge.kind import Kind, View
 from opi_bridge.kinds.nvme_path import FAMILIES, TRANSPORTS
 from opi_bridge.names import parent_of
 from opi_bridge.objects import Objects
@@ -70,11 +70,6 @@ class ControllerKind(Kind[pb.NvmeController, Seen]):
     def is_gone(self, resource: pb.NvmeController, seen: Seen) -> bool:
         """Not on its place."""
         return not seen.is_there
-
-    def check_before(self, name: str, resource: pb.NvmeController, seen: Seen) -> None:
-        """Its subsystem is there."""
-        if seen.subsystem is None:
-            raise not_back_yet(name)
 
     async def make(self, name: str, resource: pb.NvmeController, seen: Seen) -> None:
         """Puts it there."""

@@ -23,7 +23,7 @@ from dpucsi.spdk import SpdkClient
 from dpucsi.spdk.bdev import Bdev
 from dpucsi.spdk.nvme import ENABLED, RemoteController
 from dpucsi.spdk.nvmf import NvmfNamespace, Subsystem, nvmf_subsystem_add_ns, nvmf_subsystem_remove_ns
-from opi_bridge.kind import Kind, View, not_back_yet
+from opi_bridge.kind import Kind, View
 from opi_bridge.names import id_of, parent_of
 from opi_bridge.objects import Objects
 
@@ -110,8 +110,6 @@ class NamespaceKind(Kind[pb.NvmeNamespace, Seen]):
     def check_before(self, name: str, resource: pb.NvmeNamespace, seen: Seen) -> None:
         """The bdev is proven to be the right one before a Host sees it."""
         spec, bdev = resource.spec, seen.bdev
-        if seen.subsystem is None:
-            raise not_back_yet(name)
         if bdev is None:
             raise UnavailableError(
                 f"{name}: SPDK has no bdev {spec.uuid or spec.volume_name_ref} now; is a path to it connected, and "

@@ -2,10 +2,19 @@
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import grpc
 import pytest
-from tests.contract.opi_bridge.bench import ADDRESSES, Bench, path_request, remote_controller_request, volume
+from tests.contract.opi_bridge.bench import (
+    ADDRESSES,
+    Bench,
+    namespace_request,
+    path_request,
+    remote_controller_request,
+    volume,
+)
 
 from dpucsi.aio import wait_until
 from dpucsi.api.opi.storage.v1 import backend_nvme_pb2 as remote_pb
@@ -15,8 +24,9 @@ from dpucsi.naming import subnqn
 from dpucsi.spdk import Trace
 from dpucsi.spdk.address import TransportAddress
 from dpucsi.spdk.client import WINDOW
-from dpucsi.spdk.nvme import bdev_nvme_attach_controller, bdev_nvme_get_controllers
+from dpucsi.spdk.nvme import ENABLED, bdev_nvme_attach_controller, bdev_nvme_get_controllers
 from dpucsi.spdk.nvmf import nvmf_delete_subsystem, nvmf_subsystem_remove_ns
+from opi_bridge.kinds.nvme_subsystem import SubsystemKind
 
 MANY = {"emulator": 200, "real": 40}  # a spdk_tgt with 1 GiB has no memory for the queues of more
 tcp_only = pytest.mark.parametrize("driver_name", ["nvmf-tcp"], indirect=True)
@@ -90,6 +100,38 @@ async def test_calls_during_a_replay(bench: Bench) -> None:
     await bench.function_is(1, 3)
     controllers = await bdev_nvme_get_controllers(bench.dpu)
     assert sorted((c.name, len(c.paths)) for c in controllers) == sorted((f"vol-{volume(n)}", 1) for n in (1, 3))
+
+
+@tcp_only
+async def test_a_namespace_is_unavailable_until_its_subsystem_is_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its path is back sooner, so SPDK would refuse for want of a subsystem; a retry is what helps."""
+    await bench.export(1)
+    await bench.create_function()
+    await bench.remote.CreateNvmeRemoteController(remote_controller_request(1))
+    await bench.remote.CreateNvmePath(path_request(1))
+    may_go_on, make = asyncio.Event(), SubsystemKind.make
+
+    async def held(*args: Any) -> None:
+        await may_go_on.wait()
+        await make(*args)
+
+    monkeypatch.setattr(SubsystemKind, "make", held)
+    bench.dpu_process.kill()
+    bench.dpu_process.start()
+
+    async def path_is_back() -> bool | None:
+        controllers = await bdev_nvme_get_controllers(bench.dpu)
+        return any(path.state == ENABLED for controller in controllers for path in controller.paths) or None
+
+    await wait_until(lambda: unless_away(path_is_back), "the path", timeout_s=30)
+    with pytest.raises(grpc.aio.AioRpcError, match="no nvmeSubsystems/host now") as refused:
+        await bench.frontend.CreateNvmeNamespace(namespace_request(1, 1))
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    may_go_on.set()
+    await retried(lambda: bench.frontend.CreateNvmeNamespace(namespace_request(1, 1)))
+    await bench.function_is(1)
 
 
 @tcp_only
@@ -177,6 +219,14 @@ async def test_many_come_back_together(bench: Bench, kind: str) -> None:
     together = [call for call in attaches if call.round == attaches[0].round]
     assert len(together) == min(many, WINDOW), f"{len(together)} attaches before the first answer"
     assert len(replay.calls) < 4 * many
+
+
+async def unless_away(look: Callable[[], Awaitable[bool | None]]) -> bool | None:
+    """What `look` says; None while SPDK, which the test has killed, is away."""
+    try:
+        return await look()
+    except UnavailableError:
+        return None
 
 
 async def retried(act: object) -> None:

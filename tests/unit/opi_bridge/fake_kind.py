@@ -133,7 +133,7 @@ class Desk:
         self.objects = Objects(self.records)
         self.objects.load([self.kind])
         self.operations = Operations(5.0)
-        self.realiser = Realiser(far, FakePreparation(far))  # type: ignore[arg-type]
+        self.realiser = Realiser(far, self.objects, FakePreparation(far))  # type: ignore[arg-type]
         self.engine = Engine(far, self.objects, self.realiser, self.operations)  # type: ignore[arg-type]
 
     async def create(self, resource_id: str = "s1", **spec: Any) -> pb.NvmeSubsystem:

@@ -1,6 +1,5 @@
 """What kinds decide without I/O: compared with what SPDK shows, as tables."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -13,8 +12,6 @@ from dpucsi.spdk.address import TransportAddress
 from dpucsi.spdk.bdev import Bdev
 from dpucsi.spdk.nvme import NvmePath, RemoteController
 from dpucsi.spdk.nvmf import NvmfNamespace, Subsystem
-from opi_bridge.kinds import nvme_controller
-from opi_bridge.kinds.nvme_controller import ControllerKind
 from opi_bridge.kinds.nvme_namespace import NamespaceKind, Seen, _nguid, _uuid_of
 from opi_bridge.kinds.nvme_path import PathKind
 
@@ -95,25 +92,12 @@ def test_another_namespace_at_the_nsid(found: tuple[int, str, str, str]) -> None
 def test_bdev_is_proven_before_it_is_shown() -> None:
     bdev = Bdev("c1n1", (UUID_2,), UUID_2, "NVMe disk", 4096, 1, False, None)
     with pytest.raises(UnavailableError, match=UUID_1):
-        namespaces.check_before("n", NAMESPACE, subsystem())
-    other = replace(subsystem(), bdev=bdev)
+        namespaces.check_before("n", NAMESPACE, Seen(None, None, None))
     with pytest.raises(FailedPreconditionError, match=UUID_2):
-        namespaces.check_before("n", NAMESPACE, other)
+        namespaces.check_before("n", NAMESPACE, Seen(None, bdev, None))
     by_name = pb.NvmeNamespace(spec=pb.NvmeNamespaceSpec(host_nsid=1, volume_name_ref="c1n1"))
     with pytest.raises(InvalidArgumentError, match=UUID_2):
-        namespaces.check_before("n", by_name, other)
-
-
-def test_what_stands_on_a_subsystem_waits_for_it() -> None:
-    """SPDK was restarted, and the subsystem is not back yet: a retry helps."""
-    bdev = Bdev("c1n1", (UUID_1,), UUID_1, "NVMe disk", 4096, 1, False, None)
-    with pytest.raises(UnavailableError, match="no nvmeSubsystems/s now"):
-        namespaces.check_before("nvmeSubsystems/s/nvmeNamespaces/n", NAMESPACE, Seen(None, bdev, None))
-    controllers = ControllerKind(None, None, None)  # type: ignore[arg-type]
-    with pytest.raises(UnavailableError, match="no nvmeSubsystems/s now"):
-        controllers.check_before(
-            "nvmeSubsystems/s/nvmeControllers/c", pb.NvmeController(), nvme_controller.Seen(None, False)
-        )
+        namespaces.check_before("n", by_name, Seen(None, bdev, None))
 
 
 PATH = remote_pb.NvmePath(
