@@ -104,10 +104,10 @@ async def kill_at_random(space: Space, rng: random.Random, kills: Counter[str]) 
         victim = rng.choice((*CONTAINERS, *((name, "", "") for name in (*PROCESSES, *KUBELETS))))
         name, pod, container = victim
         if container:
-            pids = space.lab.nodes[name].containers(pod, container)
-            for pid in pids:
-                os.kill(pid, 9)
-            kills[f"{container}@{name}"] += len(pids)
+            for pid in space.lab.nodes[name].containers(pod, container):
+                with contextlib.suppress(ProcessLookupError):  # its kubelet was quicker
+                    os.kill(pid, 9)
+                    kills[f"{container}@{name}"] += 1
         elif name in KUBELETS:
             space.lab.nodes[name].kubelet.kill()
             await space.lab.nodes[name].start_kubelet()
