@@ -22,6 +22,7 @@ from dpucsi.rpc.server import build
 from dpucsi.rpc.status import CODES
 from dpucsi.rpc.tls import TlsFiles
 from dpucsi.testing.certificates import Certificates
+from dpucsi.testing.ports import free_port
 
 NAME = "dpucsi.node.v1.NodeService"
 SERVER = """
@@ -205,8 +206,7 @@ async def test_tcp_without_tls_is_refused_with_what_to_do(tmp_path: Path) -> Non
 
 
 async def test_mtls_takes_the_right_certificate_and_no_other(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     ours, theirs = Certificates.make(tmp_path / "ours"), Certificates.make(tmp_path / "theirs")
     process = await started(tmp_path, "--listen", f"tcp://127.0.0.1:{port}", *ours.options("dpu"))
     await until_serving(process)

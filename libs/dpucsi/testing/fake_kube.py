@@ -16,6 +16,7 @@ from aiohttp import web
 from kubernetes.aio.client import ApiClient, Configuration
 
 from dpucsi.k8s import KubeApi
+from dpucsi.testing.ports import free_port
 
 Json = dict[str, Any]
 ATTACHMENTS = "/apis/storage.k8s.io/v1/volumeattachments"
@@ -36,7 +37,7 @@ class FakeKube:
     """`await start()`; `stop()` drops every connection as a killed server does, `start()` again has the same port."""
 
     def __init__(self) -> None:
-        self.port = 0
+        self.port = free_port()
         self.objects: dict[str, dict[str, Json]] = defaultdict(dict)
         self.requests: list[str] = []  # path and query of each, as they came
         self.faults: Callable[[str], Awaitable[web.Response | None]] = nothing
@@ -57,7 +58,6 @@ class FakeKube:
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port)
         await site.start()
-        self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
         """Ends in the middle of whatever it does."""

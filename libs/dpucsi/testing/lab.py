@@ -9,7 +9,6 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from dpucsi.spdk import SpdkClient
 from dpucsi.spdk.lvol import bdev_lvol_create_lvstore, bdev_lvol_get_lvstores
 from dpucsi.testing.certificates import Certificates
 from dpucsi.testing.leftovers import mounts
+from dpucsi.testing.ports import free_ports
 from dpucsi.testing.process import LabProcess
 from dpucsi.testing.spdk_command import spdk_command
 
@@ -60,7 +60,8 @@ class Lab:
         for folder in ("log", "run", "state", "storage", "card", "vfio"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         self.certificates = Certificates.make(self.root / "tls")
-        self.node_dpu_port, self.storage_port, self.front_end_port = free_ports(3)
+        self.node_dpu_port, self.storage_port = free_ports(2)
+        self.front_end_port = free_ports(1 + len(EXCLUSIVE_FUNCTIONS))[0]  # of the shared one; each has its own
         self._devices = ("storage", CARD, "dpu") if self._has_card else SPDKS
         self.processes = {name: self._process(name) for name in (*self._devices, *SERVICES)}
         with (self.root / "storage" / "disk0.img").open("wb") as disk:
@@ -239,12 +240,3 @@ def listening(endpoint: str) -> bool:
         except OSError:
             return False
     return True
-
-
-def free_ports(count: int) -> Iterator[int]:
-    """Ports that nobody listens on now; held together while choosing, so that all differ."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [sock.getsockname()[1] for sock in held]
-    for sock in held:
-        sock.close()
-    return iter(ports)

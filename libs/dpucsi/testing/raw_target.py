@@ -6,7 +6,7 @@ from typing import Self
 
 from dpucsi.spdk import SpdkClient, bdev, nvmf
 from dpucsi.spdk.address import TransportAddress
-from dpucsi.testing.lab import free_ports
+from dpucsi.testing.ports import free_port
 from dpucsi.testing.process import LabProcess
 from dpucsi.testing.raw_peer import RawPeer
 from dpucsi.testing.spdk_command import spdk_command
@@ -23,7 +23,7 @@ class RawTarget:
         socket = folder / "spdk.sock"
         self.process = LabProcess("target", spdk_command(socket, spdk_tgt=spdk_tgt), folder / "log")
         self._spdk = SpdkClient(f"unix://{socket}", name="target")
-        (self.port,) = free_ports(1)
+        self.port = free_port()
 
     async def start(self) -> Self:
         """Returns when hosts may connect."""

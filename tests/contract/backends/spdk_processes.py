@@ -1,7 +1,6 @@
 """SPDK processes for these contract tests: the emulator always, a real spdk_tgt where SPDK_TGT names one."""
 
 import itertools
-import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,9 +95,3 @@ class Initiators:
             async with SpdkClient(spdk.rpc) as client:
                 await bdev_nvme_detach_controller(client, name=name)
         self._sessions.clear()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

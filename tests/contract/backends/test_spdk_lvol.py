@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import pytest
-from tests.contract.backends.spdk_processes import KINDS, LVSTORE, Initiators, Spdk, free_port
+from tests.contract.backends.spdk_processes import KINDS, LVSTORE, Initiators, Spdk
 
 from dpucsi import naming
 from dpucsi.aio import limit, wait_until
@@ -23,6 +23,7 @@ from dpucsi.errors import (
 from dpucsi.spdk import SpdkClient, Trace, bdev, nvmf
 from dpucsi.spdk.lvol import bdev_lvol_get_lvstores
 from dpucsi.testing.backend_conformance import MIB, SIZE, BackendConformance, Host, everybody, made
+from dpucsi.testing.ports import free_port
 
 pytestmark = pytest.mark.timeout(60)
 

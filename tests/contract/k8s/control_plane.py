@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from dpucsi.aio import wait_until
 from dpucsi.errors import UnavailableError
 from dpucsi.k8s import KubeApi, connect
-from dpucsi.testing.lab import free_ports, listening
+from dpucsi.testing.lab import listening
+from dpucsi.testing.ports import free_ports
 from dpucsi.testing.process import LabProcess
 
 BIN = Path(os.environ.get("TOOLS_HOME", Path.home() / ".cache/dpucsi-tools")) / "bin"

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
-from tests.contract.backends.spdk_processes import EMULATOR, LVSTORE, Spdk, free_port
+from tests.contract.backends.spdk_processes import EMULATOR, LVSTORE, Spdk
 from tests.contract.k8s.control_plane import ControlPlane
 
 from dpucsi.aio import wait_until
@@ -23,6 +23,7 @@ from dpucsi.k8s.lease import lease_name
 from dpucsi.naming import NodeId, VolumeId
 from dpucsi.rpc import Endpoint, call, channel
 from dpucsi.testing.lab import listening
+from dpucsi.testing.ports import free_port
 from dpucsi.testing.process import LabProcess
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]

@@ -16,7 +16,7 @@ from dpucsi.aio import wait_until
 from dpucsi.nvme_tcp.host import HostController
 from dpucsi.spdk import SpdkClient, bdev, nvme, nvmf
 from dpucsi.spdk.address import TransportAddress
-from dpucsi.testing.lab import free_ports
+from dpucsi.testing.ports import free_port
 
 READER = "nqn.2024-01.io.dpucsi:host:reader"
 
@@ -94,7 +94,7 @@ class Dpu:
         bdev_name = await self.attach(export, name, digests=digests, fast_io_fail_timeout_sec=fast_io_fail_timeout_sec)
         disk = Disk(name, bdev_name)
         nqn = f"nqn.2024-01.io.dpucsi:reader:{name}"
-        address = TransportAddress("TCP", "127.0.0.1", str(*free_ports(1)), "IPv4")
+        address = TransportAddress("TCP", "127.0.0.1", str(free_port()), "IPv4")
         await nvmf.nvmf_create_subsystem(self.spdk, nqn=nqn, serial_number="READER", allow_any_host=True)
         await nvmf.nvmf_subsystem_add_ns(self.spdk, nqn=nqn, bdev_name=bdev_name, nsid=1)
         await nvmf.nvmf_subsystem_add_listener(self.spdk, nqn=nqn, address=address)

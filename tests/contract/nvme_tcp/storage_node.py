@@ -10,7 +10,7 @@ from tests.contract.spdk.spdk_process import SpdkProcess
 from dpucsi.spdk import SpdkClient, bdev, lvol, nvmf
 from dpucsi.spdk.address import TransportAddress
 from dpucsi.spdk.jsonrpc import Params
-from dpucsi.testing.lab import free_ports
+from dpucsi.testing.ports import free_ports
 
 HOST, STRANGER = "nqn.2024-01.io.dpucsi:host:known", "nqn.2024-01.io.dpucsi:host:stranger"
 LVSTORE = "lvs0"

@@ -20,13 +20,13 @@ from dpucsi.model import HostFunction
 from dpucsi.rpc.server import build
 from dpucsi.spdk import SpdkClient, bdev, lvol, nvmf
 from dpucsi.spdk.address import TransportAddress
-from dpucsi.testing.lab import free_ports
+from dpucsi.testing.ports import free_port
 from opi_bridge.app import Bridge, running_bridge
 from opi_bridge.config import Config
 
 SUBNQN = "nqn.2024-01.io.dpucsi:host:test"
 HOSTNQN = "nqn.2024-01.io.dpucsi:dpu:0f0e0d0c-0b0a-4908-8706-050403020100:00000001"
-PORT, FRONT_END_PORT = free_ports(2)
+PORT = free_port()
 ADDRESSES = ("127.0.0.1", "127.0.0.2")
 FIRST = HostFunction(0, 0)
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from tests.contract.opi_bridge.bench import FRONT_END_PORT, Bench
+from tests.contract.opi_bridge.bench import Bench
 from tests.contract.spdk.spdk_process import KINDS, SpdkProcess
 
 from dpucsi.dpus import DpuDriver
@@ -15,6 +15,7 @@ from dpucsi.dpus.emulated import EmulatedDriver
 from dpucsi.dpus.nvmf_tcp import NvmfTcpDriver
 from dpucsi.dpus.vfio_user import VfioUserDriver
 from dpucsi.model import HostFunction
+from dpucsi.testing.ports import free_ports
 from dpucsi.testing.process import LabProcess
 from dpucsi.testing.spdk_command import real_spdk
 
@@ -46,7 +47,7 @@ def driver(driver_name: str, folder: Path) -> DpuDriver:
         return EmulatedDriver(folder / "card" / "functions", FUNCTIONS)
     if driver_name == "vfio-user":
         return VfioUserDriver(folder / "vfu", FUNCTIONS)
-    return NvmfTcpDriver("127.0.0.1", FRONT_END_PORT, FUNCTIONS)
+    return NvmfTcpDriver("127.0.0.1", free_ports(len(FUNCTIONS))[0], FUNCTIONS)
 
 
 @pytest.fixture

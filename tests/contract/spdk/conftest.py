@@ -3,7 +3,6 @@
 The assertions are the same for both; a difference is a bug of the emulator.
 """
 
-import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import count
@@ -18,6 +17,7 @@ from dpucsi.spdk import SpdkClient, nvmf
 from dpucsi.spdk.address import TransportAddress
 from dpucsi.spdk.bdev import bdev_aio_create
 from dpucsi.spdk.lvol import bdev_lvol_create_lvstore
+from dpucsi.testing.ports import free_port
 from dpucsi.testing.spdk_command import real_spdk
 
 _names = count(1)
@@ -116,6 +116,4 @@ def nqn(name: str) -> str:
 @pytest.fixture
 def address() -> TransportAddress:
     """A TCP address of this machine that nobody listens at."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return TransportAddress("TCP", "127.0.0.1", str(free.getsockname()[1]), "IPv4")
+    return TransportAddress("TCP", "127.0.0.1", str(free_port()), "IPv4")

@@ -15,7 +15,7 @@ from tests.e2e.guest.initramfs import make_initramfs
 from tests.e2e.guest.kernel import Kernel
 
 from dpucsi.aio import wait_until
-from dpucsi.testing.lab import free_ports
+from dpucsi.testing.ports import free_port
 
 MACHINE = "10.0.2.2"  # the machine's 127.0.0.1, as the guest's user-mode network sees it
 COMMANDS = ("qemu-system-x86_64", "busybox", "modprobe", "cpio", "nvme", "fio", "mkfs.ext4", "mkfs.xfs")
@@ -41,7 +41,7 @@ class Guest:
         self._folder = folder
         self._modprobe = modprobe
         self._memory = memory
-        (self._port,) = free_ports(1)
+        self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:

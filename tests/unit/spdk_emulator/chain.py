@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from uuid import uuid4
 from tests.unit.spdk_emulator.processes import Process, running
 
 from dpucsi.nvme_tcp.host import HostController
+from dpucsi.testing.ports import free_port
 
 BACK, FRONT = "nqn.2024-01.io.example:vol", "nqn.2024-01.io.example:front"
 HOSTNQN = "nqn.2024-01.io.example:dpu"
@@ -19,13 +19,8 @@ BLOCK, MIB = 4096, 1 << 20
 SIZES = (1, 2, 3, 16, 33)  # blocks
 
 
-def free_port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return str(free.getsockname()[1])
-
-
-def tcp(traddr: str, port: str) -> dict[str, str]:
-    return {"trtype": "TCP", "adrfam": "IPv4", "traddr": traddr, "trsvcid": port}
+def tcp(traddr: str, port: int) -> dict[str, str]:
+    return {"trtype": "TCP", "adrfam": "IPv4", "traddr": traddr, "trsvcid": str(port)}
 
 
 class Chain:

@@ -3,11 +3,11 @@
 import asyncio
 import json
 import re
-import socket
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
+from dpucsi.testing.ports import free_port
 from spdk_emulator import methods
 from spdk_emulator.emulator import Emulator
 from spdk_emulator.rpc import table
@@ -80,8 +80,7 @@ class Replay:
 
     def _port(self, theirs: str) -> str:
         if theirs not in self._ports:
-            with socket.create_server(("127.0.0.1", 0)) as free:
-                self._ports[theirs] = str(free.getsockname()[1])
+            self._ports[theirs] = str(free_port())
         return self._ports[theirs]
 
     def _learn(self, want: Any, got: Any) -> None:

@@ -1,7 +1,6 @@
 """A target in this very process, and hosts that send it single commands."""
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from dpucsi.nvme_tcp.fabrics import (
 from dpucsi.nvme_tcp.host_queue import HostQueue
 from dpucsi.nvme_tcp.logs import LogRequest
 from dpucsi.nvme_tcp.status import NvmeError, Status
+from dpucsi.testing.ports import free_port
 from spdk_emulator import methods
 from spdk_emulator.bdev.bdev import Bdev
 from spdk_emulator.emulator import Emulator
@@ -93,8 +93,7 @@ class Rig:
 
     def __init__(self) -> None:
         self.emulator = Emulator(attach_s=0)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.address = {"trtype": "TCP", "adrfam": "IPv4", "traddr": "127.0.0.1", "trsvcid": str(self.port)}
         self._queues: list[HostQueue] = []
         self.lost: list[str] = []

@@ -1,13 +1,13 @@
 """A dead network on request, seen from the other side: connections drop, none is made, and after it I/O goes on."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import pytest
 
 from dpucsi.aio import wait_until
+from dpucsi.testing.ports import free_port
 from spdk_emulator import methods
 from spdk_emulator.bdev.bdev import Bdev
 from spdk_emulator.emulator import Emulator
@@ -28,13 +28,7 @@ class Two:
 
     def __init__(self) -> None:
         self.storage, self.dpu = Emulator(attach_s=0), Emulator(attach_s=0)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.place = {
-                "trtype": "TCP",
-                "adrfam": "IPv4",
-                "traddr": "127.0.0.1",
-                "trsvcid": str(free.getsockname()[1]),
-            }
+        self.place = {"trtype": "TCP", "adrfam": "IPv4", "traddr": "127.0.0.1", "trsvcid": str(free_port())}
 
     async def start(self) -> None:
         await call(self.storage, "bdev_malloc_create", name="m", num_blocks=2048, block_size=512)

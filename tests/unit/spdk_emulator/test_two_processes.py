@@ -2,7 +2,6 @@
 
 import json
 import signal
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,20 +10,16 @@ import pytest
 from tests.unit.spdk_emulator.processes import Process, running, until
 
 from dpucsi.spdk.errors import SpdkError
+from dpucsi.testing.ports import free_port
 
 SUBNQN = "nqn.2024-01.io.example:vol"
 HOSTNQN = "nqn.2024-01.io.example:host"
 STORE = {"lvs_name": "lvs0"}
 
 
-def free_port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return str(free.getsockname()[1])
-
-
 @pytest.fixture
 def address() -> dict[str, str]:
-    return {"trtype": "TCP", "adrfam": "IPv4", "traddr": "127.0.0.1", "trsvcid": free_port()}
+    return {"trtype": "TCP", "adrfam": "IPv4", "traddr": "127.0.0.1", "trsvcid": str(free_port())}
 
 
 @pytest.fixture
