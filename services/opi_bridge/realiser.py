@@ -61,7 +61,8 @@ class Realiser:
         parent = self._objects.find(parent_of(entry.name))
         if parent is not None and parent.kind.in_spdk and not self._preparation.is_current(parent.realised):
             raise UnavailableError(
-                f"{entry.name}: {self._client} has no {parent.name} now; it is being brought back, try again"
+                f"{entry.name}: {self._client} has no {parent.name} now{parent.problem and f' ({parent.problem})'};"
+                " it is being brought back, try again"
             )
 
     async def _make(self, entry: Entry, seen: object) -> None:

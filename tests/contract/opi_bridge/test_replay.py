@@ -19,7 +19,7 @@ from tests.contract.opi_bridge.bench import (
 from dpucsi.aio import wait_until
 from dpucsi.api.opi.storage.v1 import backend_nvme_pb2 as remote_pb
 from dpucsi.api.opi.storage.v1 import frontend_nvme_pb2 as frontend_pb
-from dpucsi.errors import UnavailableError
+from dpucsi.errors import ResourceExhaustedError, UnavailableError
 from dpucsi.naming import subnqn
 from dpucsi.spdk import Trace
 from dpucsi.spdk.address import TransportAddress
@@ -113,11 +113,12 @@ async def test_a_namespace_is_unavailable_until_its_subsystem_is_back(
     await bench.remote.CreateNvmePath(path_request(1))
     may_go_on, make = asyncio.Event(), SubsystemKind.make
 
-    async def held(*args: Any) -> None:
-        await may_go_on.wait()
+    async def refused(*args: Any) -> None:
+        if not may_go_on.is_set():
+            raise ResourceExhaustedError("no room for a subsystem")
         await make(*args)
 
-    monkeypatch.setattr(SubsystemKind, "make", held)
+    monkeypatch.setattr(SubsystemKind, "make", refused)
     bench.dpu_process.kill()
     bench.dpu_process.start()
 
@@ -125,10 +126,14 @@ async def test_a_namespace_is_unavailable_until_its_subsystem_is_back(
         controllers = await bdev_nvme_get_controllers(bench.dpu)
         return any(path.state == ENABLED for controller in controllers for path in controller.paths) or None
 
+    async def tells_why() -> bool | None:
+        with pytest.raises(grpc.aio.AioRpcError, match="no nvmeSubsystems/host now") as failed:
+            await bench.frontend.CreateNvmeNamespace(namespace_request(1, 1))
+        assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
+        return "now (no room for a subsystem)" in str(failed.value.details()) or None
+
     await wait_until(lambda: unless_away(path_is_back), "the path", timeout_s=30)
-    with pytest.raises(grpc.aio.AioRpcError, match="no nvmeSubsystems/host now") as refused:
-        await bench.frontend.CreateNvmeNamespace(namespace_request(1, 1))
-    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    await wait_until(tells_why, "a refusal that tells what keeps the subsystem away", timeout_s=30)
     may_go_on.set()
     await retried(lambda: bench.frontend.CreateNvmeNamespace(namespace_request(1, 1)))
     await bench.function_is(1)
