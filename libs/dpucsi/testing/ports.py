@@ -13,42 +13,22 @@ from functools import cache
 from pathlib import Path
 
 LOWEST, HIGHEST = 10_000, 65_535
-BLOCK = 100
+BLOCK = 500
 
 
-def free_port() -> int:
-    """One port that nobody listens on now, and that no other process is given while this one lives."""
-    return free_ports(1)[0]
-
-
-def free_ports(count: int) -> range:
-    """Ports side by side, at most `BLOCK`; RuntimeError where there are none.
-
-    One that was given before is given again only when the rest of the block has had its turn.
-    """
-    return _block().give(count)
-
-
-@cache
-def _block() -> "_Block":
-    return _Block()
-
-
-class _Block:
-    """What this process may give, for as long as it lives."""
+class Ports:
+    """One block, held until `close` or the end of the process. Raises RuntimeError when all blocks are held."""
 
     def __init__(self) -> None:
         first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
         self._holder = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._next = 0
         for start in range(LOWEST, HIGHEST - BLOCK, BLOCK):
             self._ports = range(start, start + BLOCK)
             if (self._ports[-1] < first or last < start) and self._hold(start):
-                break
-        else:
-            raise RuntimeError(
-                f"no {BLOCK} ports are left from {LOWEST} up, outside ip_local_port_range {first}-{last}"
-            )
-        self._next = 0
+                return
+        self.close()
+        raise RuntimeError(f"no {BLOCK} ports are left from {LOWEST} up, outside ip_local_port_range {first}-{last}")
 
     def _hold(self, start: int) -> bool:
         try:
@@ -60,14 +40,35 @@ class _Block:
         return True
 
     def give(self, count: int) -> range:
+        """Ports side by side, at most `BLOCK`, that nobody listens at now; RuntimeError where there are none.
+
+        One that was given before is given again when the rest of the block has had its turn, so who keeps one for
+        longer than a test should listen at it.
+        """
         for _ in range(BLOCK):
             ports = self._ports[self._next : self._next + count]
-            if len(ports) < count or not all(map(_is_free, ports)):
-                self._next = (self._next + 1) % BLOCK
-                continue
-            self._next = (self._next + count) % BLOCK
-            return ports
+            if len(ports) == count and all(map(_is_free, ports)):
+                self._next = (self._next + count) % BLOCK
+                return ports
+            self._next = (self._next + 1) % BLOCK
         raise RuntimeError(f"there are no {count} free TCP ports side by side in {self._ports}: end what listens there")
+
+    def close(self) -> None:
+        """Others may take the block."""
+        self._holder.close()
+
+
+_own = cache(Ports)
+
+
+def free_ports(count: int) -> range:
+    """Ports side by side out of this process's block."""
+    return _own().give(count)
+
+
+def free_port() -> int:
+    """One port out of this process's block."""
+    return free_ports(1)[0]
 
 
 def _is_free(port: int) -> bool:

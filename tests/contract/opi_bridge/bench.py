@@ -26,7 +26,6 @@ from opi_bridge.config import Config
 
 SUBNQN = "nqn.2024-01.io.dpucsi:host:test"
 HOSTNQN = "nqn.2024-01.io.dpucsi:dpu:0f0e0d0c-0b0a-4908-8706-050403020100:00000001"
-PORT = free_port()
 ADDRESSES = ("127.0.0.1", "127.0.0.2")
 FIRST = HostFunction(0, 0)
 
@@ -53,6 +52,7 @@ class Bench:
         )
         self.address = f"unix:{folder}/opi.sock"
         self._stack = stack
+        self._port = free_port()  # the storage node's, at both of its addresses
         self._storage_endpoint = storage_process.endpoint
         self._disk = folder / "disk0.img"
         self._running: contextlib.AsyncExitStack | None = None
@@ -98,7 +98,7 @@ class Bench:
         for host in hosts:
             await nvmf.nvmf_subsystem_add_host(self.storage, nqn=nqn, host=host)
         for traddr in ADDRESSES:
-            address = TransportAddress("TCP", traddr, str(PORT), "IPv4")
+            address = TransportAddress("TCP", traddr, str(self._port), "IPv4")
             await nvmf.nvmf_subsystem_add_listener(self.storage, nqn=nqn, address=address)
 
     async def create_function(self, function: HostFunction = FIRST) -> str:
@@ -110,8 +110,21 @@ class Bench:
     async def attach(self, number: int, nsid: int = 0) -> None:
         """What the attacher does for one volume on a function that exists."""
         await self.remote.CreateNvmeRemoteController(remote_controller_request(number))
-        await self.remote.CreateNvmePath(path_request(number))
+        await self.remote.CreateNvmePath(self.path_request(number))
         await self.frontend.CreateNvmeNamespace(namespace_request(number, nsid or number))
+
+    def path_request(
+        self, number: int, *, traddr: str = "127.0.0.1", path_id: str = "path-1"
+    ) -> remote_pb.CreateNvmePathRequest:
+        fabrics = remote_pb.FabricsPath(
+            trsvcid=self._port,
+            subnqn=naming.subnqn(volume(number)),
+            adrfam=common.NVME_ADDRESS_FAMILY_IPV4,
+            hostnqn=HOSTNQN,
+        )
+        path = remote_pb.NvmePath(trtype=common.NVME_TRANSPORT_TYPE_TCP, traddr=traddr, fabrics=fabrics)
+        parent = f"nvmeRemoteControllers/vol-{volume(number)}"
+        return remote_pb.CreateNvmePathRequest(parent=parent, nvme_path=path, nvme_path_id=path_id)
 
     async def detach(self, number: int) -> None:
         name = f"nvmeSubsystems/host/nvmeNamespaces/vol-{volume(number)}"
@@ -159,18 +172,6 @@ def remote_controller_request(number: int) -> remote_pb.CreateNvmeRemoteControll
     return remote_pb.CreateNvmeRemoteControllerRequest(
         nvme_remote_controller=controller, nvme_remote_controller_id=f"vol-{volume(number)}"
     )
-
-
-def path_request(number: int, *, traddr: str = "127.0.0.1", path_id: str = "path-1") -> remote_pb.CreateNvmePathRequest:
-    fabrics = remote_pb.FabricsPath(
-        trsvcid=PORT,
-        subnqn=naming.subnqn(volume(number)),
-        adrfam=common.NVME_ADDRESS_FAMILY_IPV4,
-        hostnqn=HOSTNQN,
-    )
-    path = remote_pb.NvmePath(trtype=common.NVME_TRANSPORT_TYPE_TCP, traddr=traddr, fabrics=fabrics)
-    parent = f"nvmeRemoteControllers/vol-{volume(number)}"
-    return remote_pb.CreateNvmePathRequest(parent=parent, nvme_path=path, nvme_path_id=path_id)
 
 
 def namespace_request(number: int, nsid: int) -> frontend_pb.CreateNvmeNamespaceRequest:

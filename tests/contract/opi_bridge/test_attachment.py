@@ -6,7 +6,6 @@ from tests.contract.opi_bridge.bench import (
     SUBNQN,
     Bench,
     namespace_request,
-    path_request,
     remote_controller_request,
     subsystem_request,
     volume,
@@ -67,7 +66,7 @@ async def test_host_that_is_not_allowed(bench: Bench) -> None:
     await bench.export(1, hosts=())
     await bench.remote.CreateNvmeRemoteController(remote_controller_request(1))
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await bench.remote.CreateNvmePath(path_request(1))
+        await bench.remote.CreateNvmePath(bench.path_request(1))
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
     listed = await bench.remote.ListNvmePaths(
         remote_pb.ListNvmePathsRequest(parent=f"nvmeRemoteControllers/vol-{volume(1)}")
@@ -81,7 +80,7 @@ async def test_bdev_of_another_uuid_is_never_shown(bench: Bench) -> None:
     await bench.export(1)
     await bench.create_function()
     await bench.remote.CreateNvmeRemoteController(remote_controller_request(1))
-    await bench.remote.CreateNvmePath(path_request(1))
+    await bench.remote.CreateNvmePath(bench.path_request(1))
     request = namespace_request(1, 1)
     other = str(volume(2))
     request.nvme_namespace.spec.uuid = other

@@ -11,7 +11,6 @@ from tests.contract.opi_bridge.bench import (
     ADDRESSES,
     Bench,
     namespace_request,
-    path_request,
     remote_controller_request,
     volume,
 )
@@ -110,7 +109,7 @@ async def test_a_namespace_is_unavailable_until_its_subsystem_is_back(
     await bench.export(1)
     await bench.create_function()
     await bench.remote.CreateNvmeRemoteController(remote_controller_request(1))
-    await bench.remote.CreateNvmePath(path_request(1))
+    await bench.remote.CreateNvmePath(bench.path_request(1))
     may_go_on, make = asyncio.Event(), SubsystemKind.make
 
     async def refused(*args: Any) -> None:
@@ -162,8 +161,8 @@ async def test_all_paths_come_back(bench: Bench) -> None:
     await bench.export(1)
     await bench.create_function()
     await bench.remote.CreateNvmeRemoteController(remote_controller_request(1))
-    second = path_request(1, traddr=ADDRESSES[1], path_id="path-2")
-    await asyncio.gather(bench.remote.CreateNvmePath(path_request(1)), bench.remote.CreateNvmePath(second))
+    second = bench.path_request(1, traddr=ADDRESSES[1], path_id="path-2")
+    await asyncio.gather(bench.remote.CreateNvmePath(bench.path_request(1)), bench.remote.CreateNvmePath(second))
     await bench.attach(1)
     await bench.function_is(1)
     bench.dpu_process.kill()
@@ -188,7 +187,7 @@ async def test_all_paths_come_back(bench: Bench) -> None:
 async def test_path_of_somebody_else_is_neither_taken_nor_removed(bench: Bench) -> None:
     await bench.export(1)
     await bench.remote.CreateNvmeRemoteController(remote_controller_request(1))
-    request = path_request(1)
+    request = bench.path_request(1)
     fabrics = request.nvme_path.fabrics
     await bench.export(2)
     await bdev_nvme_attach_controller(
