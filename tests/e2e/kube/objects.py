@@ -76,6 +76,8 @@ def pod_spec(
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
     }
+    if once:
+        spec["tolerations"] = [_bears("not-ready"), _bears("unreachable")]
     if node:
         spec["nodeSelector"] = {"kubernetes.io/hostname": node}
     else:
@@ -83,6 +85,15 @@ def pod_spec(
     if security:
         spec["securityContext"] = security
     return spec
+
+
+def _bears(taint: str) -> Object:
+    """Nobody makes a pod anew that runs once, so it bears a silent Node for as long as Kubernetes lets it by default.
+
+    The lab's 10 s are for what moves to another Node.
+    """
+    key = f"node.kubernetes.io/{taint}"
+    return {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
 
 
 def pod(name: str, spec: Object, labels: dict[str, str] | None = None) -> Object:
