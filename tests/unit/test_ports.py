@@ -29,9 +29,10 @@ def test_none_is_one_that_the_kernel_gives_to_who_connects(ports: Ports) -> None
     assert set(whole_turn(ports)).isdisjoint(range(first, last + 1))
 
 
-def test_none_is_given_again_before_all_had_their_turn(ports: Ports) -> None:
-    """A storage node's port once was the DPU's too, in the time before the first volume was exported."""
-    assert len(set(whole_turn(ports))) == BLOCK
+def test_none_is_given_again_soon(ports: Ports) -> None:
+    """Half a block, for somebody else may listen in it."""
+    given = [ports.give(1)[0] for _ in range(BLOCK // 2)]
+    assert len(set(given)) == len(given)
 
 
 def test_side_by_side(ports: Ports) -> None:
