@@ -13,7 +13,7 @@ from dpucsi.api.csi.v1 import csi_pb2
 from dpucsi.csi.capabilities import Access
 from dpucsi.errors import FailedPreconditionError, TimedOutError
 from dpucsi.mount.device import set_read_only
-from dpucsi.mount.mounts import copies_at, mounts_at, read_mounts, unmount_all
+from dpucsi.mount.mounts import copies_at, mounted_elsewhere, mounts_at, read_mounts, unmount_all
 from dpucsi.mount.stats import held
 from dpucsi.naming import VolumeId
 from dpucsi.nvme import leftovers
@@ -88,19 +88,26 @@ def _check_unpublished(volume: Volume, staging: Path, devices: list[Device]) -> 
 async def _wait_until_let_go(site: Site, volume_id: VolumeId) -> None:
     """A file system lives on while any mount namespace has it; taking its disk away would lose what it still holds."""
 
-    async def look() -> bool | None:
+    async def held_disks() -> list[tuple[int, int]]:
+        found = []
         for name in leftovers(site.sysfs, identity(volume_id)):
             node, dev = site.dev_root / name, site.sysfs.dev_of(name)
             if dev is not None and not node_problem(node, dev) and await held(node):
-                return None
-        return True
+                found.append(dev)
+        return found
+
+    async def look() -> bool | None:
+        return None if await held_disks() else True
 
     try:
         await wait_until(look, f"end of all use of volume {volume_id}", timeout_s=LET_GO_S)
     except TimedOutError as late:
+        holders = [where for dev in await held_disks() for where in mounted_elsewhere(dev)]
+        seen = f" (seen: {', '.join(holders)})" if holders else ""
         raise FailedPreconditionError(
             f"the disk of volume {volume_id} is unmounted here, but still held exclusively: mounted in another mount "
-            "namespace, or used by device-mapper; end that (lsblk, grep the device in /proc/*/mountinfo) and try again"
+            f"namespace{seen}, or used by device-mapper; end that (lsblk, grep the device in /proc/*/mountinfo) and try "
+            "again"
         ) from late
 
 

@@ -45,6 +45,27 @@ def read_mounts(source: Path = MOUNTINFO) -> list[Mount]:
     return parse_mountinfo(source.read_text("utf-8", "surrogateescape"))
 
 
+def mounted_elsewhere(dev: tuple[int, int], proc: Path = Path("/proc")) -> list[str]:
+    """Where other mount namespaces have a file system of `dev`: "program (pid) at path", a line per namespace.
+
+    Only of processes that this one may see; a process that ends meanwhile has none.
+    """
+    found = {}
+    own = os.stat(proc / "self/ns/mnt").st_ino
+    for process in sorted(proc.glob("[0-9]*"), key=lambda folder: int(folder.name)):
+        try:
+            namespace = os.stat(process / "ns/mnt").st_ino
+            if namespace == own or namespace in found:
+                continue
+            paths = [mount.path for mount in read_mounts(process / "mountinfo") if mount.dev == dev]
+            program = (process / "comm").read_text().strip()
+        except OSError:
+            continue
+        if paths:
+            found[namespace] = f"{program} ({process.name}) at {paths[-1]}"
+    return list(found.values())
+
+
 def parse_mountinfo(text: str) -> list[Mount]:
     """Lines as proc(5) tells them; optional fields stand between the options and a lonely '-'."""
     mounts = []

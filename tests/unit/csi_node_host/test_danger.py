@@ -215,8 +215,9 @@ async def test_a_mount_in_another_namespace_holds_the_disk(rig):
     assert holder.stdout is not None
     holder.stdout.readline()
     try:
-        with pytest.raises(FailedPreconditionError, match="another mount namespace"):
+        with pytest.raises(FailedPreconditionError, match="another mount namespace") as refused:
             await rig.unstage()
+        assert f"seen: cat ({holder.pid}) at {rig.staging}" in str(refused.value)
         assert str(VOLUME) in rig.dpu.attached
     finally:
         holder.communicate()

@@ -5,7 +5,7 @@ import pytest
 from dpucsi.aio import limit
 from dpucsi.errors import FailedPreconditionError, TimedOutError
 from dpucsi.mount.command import run
-from dpucsi.mount.mounts import canonical, mounts_at, parse_mountinfo, read_mounts
+from dpucsi.mount.mounts import canonical, mounted_elsewhere, mounts_at, parse_mountinfo, read_mounts
 from dpucsi.mount.worker import with_deadline
 
 TEXT = """\
@@ -31,6 +31,19 @@ def test_the_last_one_at_a_path_is_seen():
 
 def test_our_own_are_readable():
     assert any(mount.path == "/" for mount in read_mounts())
+
+
+def test_other_namespaces_are_named_once_and_a_process_that_ended_is_passed_over(tmp_path):
+    """Processes 8 and 9 share a namespace, 7 is in ours, 10 ends while it is looked at."""
+    for name, namespace in {"self": "a", "7": "a", "8": "b", "9": "b", "10": "c"}.items():
+        (tmp_path / name / "ns").mkdir(parents=True)
+        (tmp_path / namespace).touch()
+        (tmp_path / name / "ns" / "mnt").symlink_to(tmp_path / namespace)
+        if name != "10":
+            (tmp_path / name / "mountinfo").write_text(TEXT)
+            (tmp_path / name / "comm").write_text("agent\n")
+    assert mounted_elsewhere((259, 3), tmp_path) == ["agent (8) at /var/lib/a b/globalmount"]
+    assert mounted_elsewhere((259, 5), tmp_path) == []
 
 
 def test_folders_above_are_resolved_the_last_part_is_not(tmp_path):
