@@ -9,6 +9,8 @@ CSI_SANITY_VERSION = v5.6.0
 WORKERS ?= $(if $(SPDK_TGT),0,2)
 BIN = $(VENV)/bin
 export TOOLS_HOME
+# Tests and labs start thousands of services: where it is set, each would compile its modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: quickstart kube kube-down kube-tools image test test-kube test-image lint protos packages guest-packages csi-sanity clean
 

@@ -16,6 +16,7 @@ _TOGETHER = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist, which looks at the marks in a hook of the same name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What is named above stays together, everything else goes file by file."""
     for item in items:

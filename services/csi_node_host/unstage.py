@@ -106,8 +106,8 @@ async def _wait_until_let_go(site: Site, volume_id: VolumeId) -> None:
         seen = f" (seen: {', '.join(holders)})" if holders else ""
         raise FailedPreconditionError(
             f"the disk of volume {volume_id} is unmounted here, but still held exclusively: mounted in another mount "
-            f"namespace{seen}, or used by device-mapper; end that (lsblk, grep the device in /proc/*/mountinfo) and try "
-            "again"
+            f"namespace{seen}, or used by device-mapper; end that (lsblk, grep the device in /proc/*/mountinfo) and "
+            "try again"
         ) from late
 
 

@@ -51,10 +51,10 @@ def mounted_elsewhere(dev: tuple[int, int], proc: Path = Path("/proc")) -> list[
     Only of processes that this one may see; a process that ends meanwhile has none.
     """
     found = {}
-    own = os.stat(proc / "self/ns/mnt").st_ino
+    own = (proc / "self/ns/mnt").stat().st_ino
     for process in sorted(proc.glob("[0-9]*"), key=lambda folder: int(folder.name)):
         try:
-            namespace = os.stat(process / "ns/mnt").st_ino
+            namespace = (process / "ns/mnt").stat().st_ino
             if namespace == own or namespace in found:
                 continue
             paths = [mount.path for mount in read_mounts(process / "mountinfo") if mount.dev == dev]
