@@ -58,7 +58,7 @@ def mounted_elsewhere(dev: tuple[int, int], proc: Path = Path("/proc")) -> list[
             if namespace == own or namespace in found:
                 continue
             paths = [mount.path for mount in read_mounts(process / "mountinfo") if mount.dev == dev]
-            program = (process / "comm").read_text().strip()
+            program = (process / "comm").read_text("utf-8", "replace").strip()
         except OSError:
             continue
         if paths:

@@ -34,15 +34,15 @@ def test_our_own_are_readable():
 
 
 def test_other_namespaces_are_named_once_and_a_process_that_ended_is_passed_over(tmp_path):
-    """Processes 8 and 9 share a namespace, 7 is in ours, 10 ends while it is looked at."""
+    """Processes 8 and 9 share a namespace, 7 is in ours, 10 ends while it is looked at; names are any bytes."""
     for name, namespace in {"self": "a", "7": "a", "8": "b", "9": "b", "10": "c"}.items():
         (tmp_path / name / "ns").mkdir(parents=True)
         (tmp_path / namespace).touch()
         (tmp_path / name / "ns" / "mnt").symlink_to(tmp_path / namespace)
         if name != "10":
             (tmp_path / name / "mountinfo").write_text(TEXT)
-            (tmp_path / name / "comm").write_text("agent\n")
-    assert mounted_elsewhere((259, 3), tmp_path) == ["agent (8) at /var/lib/a b/globalmount"]
+            (tmp_path / name / "comm").write_bytes(b"agent\xff\n")
+    assert mounted_elsewhere((259, 3), tmp_path) == ["agent\ufffd (8) at /var/lib/a b/globalmount"]
     assert mounted_elsewhere((259, 5), tmp_path) == []
 
 
