@@ -45,7 +45,7 @@ test-image: packages image $(VENV)/test.stamp  ## as root
 	$(BIN)/pytest -n 0 tests/e2e/image $(ARGS)
 
 lint: $(VENV)/test.stamp
-	$(BIN)/tox run -e lint,types
+	$(BIN)/tox run -e lint
 
 protos: $(VENV)/test.stamp
 	$(BIN)/tox run -e protos
