@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.e2e.kube.space import Space
+from tests.e2e.kube.space import GONE_S, Space
 
 from dpucsi.aio import wait_until
 from dpucsi.testing.kube import chart, tools
@@ -95,7 +95,7 @@ async def baseline(kube_lab: KubeLab) -> State:
 @pytest_asyncio.fixture
 async def space(request: pytest.FixtureRequest, kube_lab: KubeLab, baseline: State) -> AsyncIterator[Space]:
     """A namespace of the case's own; behind it nothing is left of its volumes."""
-    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower().removeprefix("test_"))[:40].strip("-")
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower().removeprefix("test_"))[:63].strip("-")
     await kube_lab.kubectl("create", "namespace", name)
     await kube_lab.kubectl.until(
         "serviceaccount", "default", bool, "service account", namespace=name, timeout_s=30
@@ -103,8 +103,8 @@ async def space(request: pytest.FixtureRequest, kube_lab: KubeLab, baseline: Sta
     try:
         yield Space(kube_lab, name)
     finally:
-        await kube_lab.kubectl("delete", "namespace", name, "--wait=false")
-    await kube_lab.kubectl.until("namespace", name, lambda it: it is None, f"end of namespace {name}", timeout_s=180)
+        await kube_lab.kubectl("delete", "statefulset,pod,pvc", "--all", "-n", name, f"--timeout={GONE_S:.0f}s")
+        await kube_lab.kubectl.delete("namespace", name)  # what is left of it holds no volume, and takes the longest
     for storage_class in (await kube_lab.kubectl.get("storageclass") or {})["items"]:
         if storage_class["metadata"]["name"].startswith(f"{name}-"):
             await kube_lab.kubectl.delete("storageclass", storage_class["metadata"]["name"])

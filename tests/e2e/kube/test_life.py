@@ -16,3 +16,13 @@ async def test_what_one_host_writes_the_other_one_reads_and_nothing_is_left(spac
     await space.delete_pod("reader")
     await space.lab.kubectl.delete("pvc", "data", namespace=space.namespace)
     await space.until("pv", pv, is_gone, "deletion with its claim")
+
+
+async def test_a_deleted_namespace_takes_its_volumes_along(space: Space):
+    await space.claim("data")
+    pv = await space.bound("data")
+    await space.pod("user", shell("sleep 3600"), claim="data")
+    await space.running("user")
+    await space.lab.kubectl.delete("namespace", space.namespace)
+    await space.until("pv", pv, is_gone, "deletion with its namespace")
+    await space.until("namespace", space.namespace, is_gone, "end")
