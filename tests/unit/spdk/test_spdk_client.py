@@ -1,4 +1,4 @@
-"""The client against a scripted SPDK: answers, deadlines, cancellation, windows, losses and new instances."""
+"""The client against a scripted SPDK: answers, deadlines, cancellation, windows and losses."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -18,11 +18,6 @@ from dpucsi.spdk.errors import OutOfMemoryError
 
 def keep(session: Session, request: Request) -> None:
     """The script that never answers by itself."""
-
-
-async def soon(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    async with asyncio.timeout(10):
-        return await coroutine
 
 
 async def test_an_answer(client: SpdkClient) -> None:
@@ -237,7 +232,8 @@ async def test_a_call_cut_at_every_await_leaves_the_others_their_answers(
             cut = Cut(client.call("echo", {"cut": at}), at)
             completed = False
             with suppress(asyncio.CancelledError):
-                assert await soon(run(cut)) == {"cut": at}
+                async with asyncio.timeout(10):
+                    assert await run(cut) == {"cut": at}
                 completed = True
             assert await client.call("echo", {"next": at}) == {"next": at}
             if other is not None:
@@ -358,78 +354,3 @@ async def test_closing_waits_for_the_answers_in_flight(far: ScriptedSpdk) -> Non
 def test_backoff_doubles_up_to_2_s_and_is_spread() -> None:
     assert [backoff(n, lambda: 1.0) for n in (0, 1, 2, 6, 1000)] == [0.05, 0.1, 0.2, 2.0, 2.0]
     assert backoff(0, lambda: 0.0) == 0.025
-
-
-# Instances
-
-
-async def test_a_new_connection_to_the_same_process_is_the_same_instance(far: ScriptedSpdk, client: SpdkClient) -> None:
-    first = await soon(client.new_instance())
-    waiting = asyncio.ensure_future(client.new_instance(first))
-    far.sessions[0].close()
-    with suppress(ConnectionLostError):
-        await client.call("echo")
-    await client.call("echo")
-    assert len(far.sessions) == 2
-    assert client.instance == first
-    assert not waiting.done()
-    waiting.cancel()
-
-
-@pytest.mark.parametrize("pid", [4712, 4711])
-async def test_a_restart_is_a_new_instance_even_with_the_same_pid(
-    far: ScriptedSpdk, client: SpdkClient, pid: int
-) -> None:
-    first = await soon(client.new_instance())
-    waiting = asyncio.ensure_future(client.new_instance(other_than=first))
-    await far.stop()
-    far.pid, far.started = pid, asyncio.get_running_loop().time()
-    await far.start()
-    second = await asyncio.wait_for(waiting, 10)
-    assert second != first
-    assert second.pid == pid
-    assert await client.call("echo", {"n": 1}) == {"n": 1}
-
-
-async def test_a_call_meant_for_one_process_is_not_sent_to_the_next_one(far: ScriptedSpdk) -> None:
-    asked = []
-
-    def restart(session: Session, request: Request) -> None:
-        asked.append(request["params"]["n"])
-        if len(far.sessions) > 1:
-            return session.answer(request, None)
-        far.pid, far.started = 4712, asyncio.get_running_loop().time()
-        return session.close()
-
-    far.script = restart
-    async with SpdkClient(far.endpoint, window=1) as client:
-        with client.only(await soon(client.new_instance())):
-            calls = [client.call("echo", {"n": n}) for n in (1, 2)]
-            sent, waited = await asyncio.gather(*calls, return_exceptions=True)
-        assert isinstance(sent, ConnectionLostError)
-        assert type(waited) is UnavailableError
-        assert "was restarted before it was sent echo" in str(waited)
-        await client.call("echo", {"n": 3})
-    assert asked == [1, 3]
-
-
-async def test_a_call_meant_for_one_process_outlives_a_lost_connection(far: ScriptedSpdk, client: SpdkClient) -> None:
-    first = await soon(client.new_instance())
-    far.sessions[0].close()
-    with suppress(ConnectionLostError):
-        await client.call("echo")
-    with client.only(first):
-        assert await client.call("echo", {"n": 1}) == {"n": 1}
-
-
-async def test_an_spdk_that_waits_for_its_start_is_spoken_to(tmp_path: Path) -> None:
-    class Waiting(ScriptedSpdk):
-        async def _take(self, session: Session, request: Request) -> None:
-            if request["method"] == "framework_get_reactors":
-                session.refuse(request, -1, "Method may only be called after framework is initialized")
-            else:
-                await super()._take(session, request)
-
-    async with Waiting(tmp_path / "w.sock") as far, SpdkClient(far.endpoint) as client:
-        assert await client.call("echo", {"n": 1}) == {"n": 1}
-        assert client.instance is not None
