@@ -103,8 +103,8 @@ async def space(request: pytest.FixtureRequest, kube_lab: KubeLab, baseline: Sta
     try:
         yield Space(kube_lab, name)
     finally:
+        await kube_lab.kubectl.delete("namespace", name)  # takes its time, so its volumes' part is waited for alone
         await kube_lab.kubectl("delete", "statefulset,pod,pvc", "--all", "-n", name, f"--timeout={GONE_S:.0f}s")
-        await kube_lab.kubectl.delete("namespace", name)  # what is left of it holds no volume, and takes the longest
     for storage_class in (await kube_lab.kubectl.get("storageclass") or {})["items"]:
         if storage_class["metadata"]["name"].startswith(f"{name}-"):
             await kube_lab.kubectl.delete("storageclass", storage_class["metadata"]["name"])
